@@ -1,0 +1,3 @@
+//! Speed, as ratios measured side by side in one run.
+
+fn main() {}

@@ -1,0 +1,4 @@
+//! The `weir` binary: one file per command.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,277 @@
+//! Helper functions: number, name, arguments and result of each (`enum bpf_func_id`).
+//!
+//! The verifier checks calls by these signatures, the checked interpreter tests every call by them
+//! again, and the virtual machine has a body for each row. Signatures follow the kernel's
+//! `struct bpf_func_proto` rows in net/core/filter.c and kernel/bpf/helpers.c.
+
+use crate::program::ProgramType;
+
+/// What an argument must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Arg {
+    /// Any number, or any initialised value (`ARG_ANYTHING`).
+    Anything,
+    /// The program's context (`ARG_PTR_TO_CTX`).
+    Context,
+    /// A map of the program, known at verification (`ARG_CONST_MAP_PTR`).
+    Map,
+    /// Readable memory of the map's key size (`ARG_PTR_TO_MAP_KEY`).
+    MapKey,
+    /// Readable memory of the map's value size (`ARG_PTR_TO_MAP_VALUE`).
+    MapValue,
+    /// Writable memory of the map's value size, which the helper fills.
+    UninitMapValue,
+    /// Readable memory; the next argument is its size (`ARG_PTR_TO_MEM | MEM_RDONLY`).
+    Mem,
+    /// The same, or null (then the size must be 0 where zero is allowed).
+    MemOrNull,
+    /// Writable memory which the helper fills; the next argument is its size (`ARG_PTR_TO_UNINIT_MEM`).
+    UninitMem,
+    /// Readable and writable memory; the next argument is its size.
+    MemReadWrite,
+    /// Bytes of the memory before it, at least 1 (`ARG_CONST_SIZE`).
+    Size,
+    /// Bytes of the memory before it, 0 allowed (`ARG_CONST_SIZE_OR_ZERO`).
+    SizeOrZero,
+    /// Bytes to allocate, a known constant (`ARG_CONST_ALLOC_SIZE_OR_ZERO`).
+    ConstSize,
+    /// A reserved ring-buffer record, which the call consumes.
+    Record,
+    /// The spin lock inside a map value.
+    SpinLock,
+    /// A function of the program (`ARG_PTR_TO_FUNC`).
+    Callback,
+    /// Stack memory, or null (`ARG_PTR_TO_STACK_OR_NULL`).
+    StackOrNull,
+    /// Text in a frozen map, with its terminator (`ARG_PTR_TO_CONST_STR`).
+    ConstStr,
+    /// Eight writable, aligned bytes which the helper fills (`ARG_PTR_TO_LONG`).
+    Long,
+    /// Four bytes, aligned, read and written (`ARG_PTR_TO_INT`).
+    LongU32,
+}
+
+/// What a helper answers in r0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Returns {
+    /// A number; errors are negative errno values.
+    Integer,
+    /// Nothing: r0 is not readable afterwards.
+    Void,
+    /// A pointer to a value of the map argument (for a map of maps: to the inner map), or null.
+    MapValueOrNull,
+    /// A pointer to a reserved record of the size asked for, or null; it must be released.
+    RecordOrNull,
+}
+
+/// Sets of program types that a helper is offered to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offered(u8);
+
+impl Offered {
+    const NONE: Offered = Offered(0);
+    const XDP: Offered = Offered(1);
+    const TC: Offered = Offered(2);
+    const XDP_TC: Offered = Offered(3);
+    const TC_FILTER: Offered = Offered(6);
+    const ALL: Offered = Offered(7);
+
+    /// Whether programs of this type may call it.
+    pub const fn to(self, program: ProgramType) -> bool {
+        let bit = match program {
+            ProgramType::Xdp => 1,
+            ProgramType::SchedCls | ProgramType::SchedAct => 2,
+            ProgramType::SocketFilter => 4,
+        };
+        self.0 & bit != 0
+    }
+}
+
+macro_rules! helpers {
+    (@flag packet packet) => { true };
+    (@flag gpl gpl) => { true };
+    (@flag $wanted:ident $other:ident) => { false };
+    ($( $(#[$doc:meta])* $name:ident = $number:literal, $text:literal,
+        [$($arg:ident),*] -> $returns:ident, $offered:ident $(, $flag:ident)*; )+) => {
+        /// A helper function that weir knows.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u32)]
+        pub enum Helper { $( $(#[$doc])* $name = $number, )+ }
+
+        impl Helper {
+            /// Every helper, by number.
+            pub const ALL: &[Helper] = &[$( Helper::$name, )+];
+            /// The helper with the kernel's number; `None` for those that weir does not have.
+            pub const fn new(number: u32) -> Option<Helper> {
+                match number { $( $number => Some(Helper::$name), )+ _ => None }
+            }
+            /// The name in C, such as `bpf_map_lookup_elem`.
+            pub const fn name(self) -> &'static str { match self { $( Helper::$name => $text, )+ } }
+            /// What its arguments must be; those after the last are not looked at.
+            pub const fn args(self) -> &'static [Arg] { match self { $( Helper::$name => &[$(Arg::$arg),*], )+ } }
+            /// What it answers.
+            pub const fn returns(self) -> Returns { match self { $( Helper::$name => Returns::$returns, )+ } }
+            /// Who may call it.
+            pub const fn offered(self) -> Offered { match self { $( Helper::$name => Offered::$offered, )+ } }
+            /// Whether it may move the packet, so that pointers into it are stale afterwards.
+            pub const fn changes_packet(self) -> bool {
+                match self { $( Helper::$name => false $(|| helpers!(@flag packet $flag))*, )+ }
+            }
+            /// Whether only programs with a GPL-compatible licence may call it.
+            pub const fn gpl_only(self) -> bool {
+                match self { $( Helper::$name => false $(|| helpers!(@flag gpl $flag))*, )+ }
+            }
+        }
+    };
+}
+
+helpers! {
+    /// Looks a key up; answers a pointer to the value, or null.
+    MapLookupElem = 1, "bpf_map_lookup_elem", [Map, MapKey] -> MapValueOrNull, ALL;
+    /// Puts a value under a key.
+    MapUpdateElem = 2, "bpf_map_update_elem", [Map, MapKey, MapValue, Anything] -> Integer, ALL;
+    /// Takes a key out.
+    MapDeleteElem = 3, "bpf_map_delete_elem", [Map, MapKey] -> Integer, ALL;
+    /// Nanoseconds since boot, without time asleep.
+    KtimeGetNs = 5, "bpf_ktime_get_ns", [] -> Integer, ALL;
+    /// Formats a line into the trace.
+    TracePrintk = 6, "bpf_trace_printk", [Mem, Size, Anything, Anything, Anything] -> Integer, ALL;
+    /// A random number of 32 bits.
+    GetPrandomU32 = 7, "bpf_get_prandom_u32", [] -> Integer, ALL;
+    /// The worker's number.
+    GetSmpProcessorId = 8, "bpf_get_smp_processor_id", [] -> Integer, ALL;
+    /// Writes bytes into the packet, mending its checksum if asked.
+    SkbStoreBytes = 9, "bpf_skb_store_bytes", [Context, Anything, Mem, Size, Anything] -> Integer, TC, packet;
+    /// Mends the IP checksum for a changed field.
+    L3CsumReplace = 10, "bpf_l3_csum_replace", [Context, Anything, Anything, Anything, Anything] -> Integer, TC, packet;
+    /// Mends the TCP, UDP or ICMP checksum for a changed field.
+    L4CsumReplace = 11, "bpf_l4_csum_replace", [Context, Anything, Anything, Anything, Anything] -> Integer, TC, packet;
+    /// Goes on in another program; returns only when it cannot.
+    TailCall = 12, "bpf_tail_call", [Context, Map, Anything] -> Integer, ALL;
+    /// Sends a copy of the packet out of a port.
+    CloneRedirect = 13, "bpf_clone_redirect", [Context, Anything, Anything] -> Integer, TC, packet;
+    /// The sender's cgroup class; always 0 here.
+    GetCgroupClassid = 17, "bpf_get_cgroup_classid", [Context] -> Integer, TC;
+    /// Puts a VLAN tag on.
+    SkbVlanPush = 18, "bpf_skb_vlan_push", [Context, Anything, Anything] -> Integer, TC, packet;
+    /// Takes a VLAN tag off.
+    SkbVlanPop = 19, "bpf_skb_vlan_pop", [Context] -> Integer, TC, packet;
+    /// Reads the tunnel's metadata.
+    SkbGetTunnelKey = 20, "bpf_skb_get_tunnel_key", [Context, UninitMem, Size, Anything] -> Integer, TC;
+    /// Sets the tunnel's metadata.
+    SkbSetTunnelKey = 21, "bpf_skb_set_tunnel_key", [Context, Mem, Size, Anything] -> Integer, TC;
+    /// Names the port that the verdict redirects to.
+    Redirect = 23, "bpf_redirect", [Anything, Anything] -> Integer, XDP_TC;
+    /// The route's realm; always 0 here.
+    GetRouteRealm = 24, "bpf_get_route_realm", [Context] -> Integer, TC;
+    /// Sends a record to user space.
+    PerfEventOutput = 25, "bpf_perf_event_output", [Context, Map, Anything, Mem, SizeOrZero] -> Integer, ALL;
+    /// Copies bytes out of the packet.
+    SkbLoadBytes = 26, "bpf_skb_load_bytes", [Context, Anything, UninitMem, Size] -> Integer, TC_FILTER;
+    /// Not offered to packet programs.
+    GetStackid = 27, "bpf_get_stackid", [Context, Map, Anything] -> Integer, NONE, gpl;
+    /// The difference two buffers make to a checksum.
+    CsumDiff = 28, "bpf_csum_diff", [MemOrNull, SizeOrZero, MemOrNull, SizeOrZero, Anything] -> Integer, XDP_TC;
+    /// Reads the tunnel's options.
+    SkbGetTunnelOpt = 29, "bpf_skb_get_tunnel_opt", [Context, UninitMem, Size] -> Integer, TC;
+    /// Sets the tunnel's options.
+    SkbSetTunnelOpt = 30, "bpf_skb_set_tunnel_opt", [Context, Mem, Size] -> Integer, TC;
+    /// Turns IPv4 into IPv6 or back, making room.
+    SkbChangeProto = 31, "bpf_skb_change_proto", [Context, Anything, Anything] -> Integer, TC, packet;
+    /// Sets the packet's type.
+    SkbChangeType = 32, "bpf_skb_change_type", [Context, Anything] -> Integer, TC;
+    /// Whether the sender is under a cgroup; it never is here.
+    SkbUnderCgroup = 33, "bpf_skb_under_cgroup", [Context, Map, Anything] -> Integer, TC;
+    /// The flow hash, computed if there is none.
+    GetHashRecalc = 34, "bpf_get_hash_recalc", [Context] -> Integer, TC;
+    /// Shortens or lengthens the packet at its end.
+    SkbChangeTail = 38, "bpf_skb_change_tail", [Context, Anything, Anything] -> Integer, TC, packet;
+    /// Makes bytes directly accessible.
+    SkbPullData = 39, "bpf_skb_pull_data", [Context, Anything] -> Integer, TC, packet;
+    /// Adds to the packet's checksum.
+    CsumUpdate = 40, "bpf_csum_update", [Context, Anything] -> Integer, TC;
+    /// Forgets the flow hash.
+    SetHashInvalid = 41, "bpf_set_hash_invalid", [Context] -> Void, TC;
+    /// The NUMA node; always 0 here.
+    GetNumaNodeId = 42, "bpf_get_numa_node_id", [] -> Integer, ALL;
+    /// Makes room before the packet.
+    SkbChangeHead = 43, "bpf_skb_change_head", [Context, Anything, Anything] -> Integer, TC, packet;
+    /// Moves the start of the packet.
+    XdpAdjustHead = 44, "bpf_xdp_adjust_head", [Context, Anything] -> Integer, XDP, packet;
+    /// The socket's cookie; always 0 here.
+    GetSocketCookie = 46, "bpf_get_socket_cookie", [Context] -> Integer, TC_FILTER;
+    /// The socket's owner; the overflow uid here.
+    GetSocketUid = 47, "bpf_get_socket_uid", [Context] -> Integer, TC_FILTER;
+    /// Sets the flow hash.
+    SetHash = 48, "bpf_set_hash", [Context, Anything] -> Integer, TC;
+    /// Makes or takes room between two layers.
+    SkbAdjustRoom = 50, "bpf_skb_adjust_room", [Context, Anything, Anything, Anything] -> Integer, TC, packet;
+    /// Names the map entry that the verdict redirects to.
+    RedirectMap = 51, "bpf_redirect_map", [Map, Anything, Anything] -> Integer, XDP;
+    /// Moves the start of the metadata.
+    XdpAdjustMeta = 54, "bpf_xdp_adjust_meta", [Context, Anything] -> Integer, XDP, packet;
+    /// Moves the end of the packet.
+    XdpAdjustTail = 65, "bpf_xdp_adjust_tail", [Context, Anything] -> Integer, XDP, packet;
+    /// Copies bytes out of the packet, from a layer on.
+    SkbLoadBytesRelative = 68, "bpf_skb_load_bytes_relative", [Context, Anything, UninitMem, Size, Anything] -> Integer, TC_FILTER;
+    /// Looks the route and the neighbour up.
+    FibLookup = 69, "bpf_fib_lookup", [Context, MemReadWrite, Size, Anything] -> Integer, XDP_TC;
+    /// Puts a value into a queue, stack or bloom filter.
+    MapPushElem = 87, "bpf_map_push_elem", [Map, MapValue, Anything] -> Integer, ALL;
+    /// Takes a value out of a queue or stack.
+    MapPopElem = 88, "bpf_map_pop_elem", [Map, UninitMapValue] -> Integer, ALL;
+    /// Reads the next value of a queue or stack, or asks a bloom filter.
+    MapPeekElem = 89, "bpf_map_peek_elem", [Map, UninitMapValue] -> Integer, ALL;
+    /// Takes the lock inside a map value.
+    SpinLock = 93, "bpf_spin_lock", [SpinLock] -> Void, XDP_TC;
+    /// Lets the lock go.
+    SpinUnlock = 94, "bpf_spin_unlock", [SpinLock] -> Void, XDP_TC;
+    /// Marks congestion in the IP header.
+    SkbEcnSetCe = 97, "bpf_skb_ecn_set_ce", [Context] -> Integer, TC;
+    /// Reads a signed number from text.
+    Strtol = 105, "bpf_strtol", [Mem, Size, Anything, Long] -> Integer, NONE;
+    /// Reads a number from text.
+    Strtoul = 106, "bpf_strtoul", [Mem, Size, Anything, Long] -> Integer, NONE;
+    /// Kernel ticks since boot.
+    Jiffies64 = 118, "bpf_jiffies64", [] -> Integer, ALL;
+    /// Nanoseconds since boot, time asleep included.
+    KtimeGetBootNs = 125, "bpf_ktime_get_boot_ns", [] -> Integer, ALL;
+    /// Copies a record into a ring buffer.
+    RingbufOutput = 130, "bpf_ringbuf_output", [Map, Mem, SizeOrZero, Anything] -> Integer, ALL;
+    /// Reserves a record in a ring buffer.
+    RingbufReserve = 131, "bpf_ringbuf_reserve", [Map, ConstSize, Anything] -> RecordOrNull, ALL;
+    /// Hands a reserved record over.
+    RingbufSubmit = 132, "bpf_ringbuf_submit", [Record, Anything] -> Void, ALL;
+    /// Gives a reserved record back.
+    RingbufDiscard = 133, "bpf_ringbuf_discard", [Record, Anything] -> Void, ALL;
+    /// Asks a ring buffer for a figure.
+    RingbufQuery = 134, "bpf_ringbuf_query", [Map, Anything] -> Integer, ALL;
+    /// Changes how many checksums were verified.
+    CsumLevel = 135, "bpf_csum_level", [Context, Anything] -> Integer, TC;
+    /// Redirects to a port, the neighbour filled in.
+    RedirectNeigh = 152, "bpf_redirect_neigh", [Anything, MemOrNull, SizeOrZero, Anything] -> Integer, TC;
+    /// Redirects to the peer of a port.
+    RedirectPeer = 155, "bpf_redirect_peer", [Anything, Anything] -> Integer, TC;
+    /// Nanoseconds since boot, as of the last tick.
+    KtimeGetCoarseNs = 160, "bpf_ktime_get_coarse_ns", [] -> Integer, ALL;
+    /// Whether a packet fits a port.
+    CheckMtu = 163, "bpf_check_mtu", [Context, Anything, LongU32, Anything, Anything] -> Integer, XDP_TC;
+    /// Calls a function for each entry of a map.
+    ForEachMapElem = 164, "bpf_for_each_map_elem", [Map, Callback, StackOrNull, Anything] -> Integer, ALL;
+    /// Calls a function a number of times.
+    Loop = 181, "bpf_loop", [Anything, Callback, StackOrNull, Anything] -> Integer, ALL;
+    /// Compares text with a constant.
+    Strncmp = 182, "bpf_strncmp", [Mem, Size, ConstStr] -> Integer, ALL;
+    /// Bytes of the packet, all its buffers together.
+    XdpGetBuffLen = 188, "bpf_xdp_get_buff_len", [Context] -> Integer, XDP;
+    /// Copies bytes out of the packet.
+    XdpLoadBytes = 189, "bpf_xdp_load_bytes", [Context, Anything, UninitMem, Size] -> Integer, XDP;
+    /// Copies bytes into the packet.
+    XdpStoreBytes = 190, "bpf_xdp_store_bytes", [Context, Anything, Mem, Size] -> Integer, XDP;
+    /// Sets the packet's time and its clock.
+    SkbSetTstamp = 192, "bpf_skb_set_tstamp", [Context, Anything, Anything] -> Integer, TC;
+    /// Looks a key up in another worker's part.
+    MapLookupPercpuElem = 195, "bpf_map_lookup_percpu_elem", [Map, MapKey, Anything] -> MapValueOrNull, ALL;
+    /// Nanoseconds of international atomic time.
+    KtimeGetTaiNs = 208, "bpf_ktime_get_tai_ns", [] -> Integer, ALL;
+}

@@ -1,0 +1,1 @@
+//! Text to instructions and back, in the syntax of the kernel and llvm-objdump.

@@ -1,0 +1,1 @@
+//! Run to completion: workers, the pipeline, chains, generations, counters.

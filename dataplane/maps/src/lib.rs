@@ -1,0 +1,1 @@
+//! Storage that programs and people share; one file per map kind.

@@ -1,0 +1,2 @@
+//! Forwarding tables and neighbours: values in, values out.
+#![forbid(unsafe_code)]

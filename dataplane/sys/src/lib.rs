@@ -1,0 +1,1 @@
+//! The only door to the kernel: memory, affinity, clocks, bpf(2).

@@ -1,0 +1,1 @@
+//! Running a verified program: interpreter, JIT, helpers, program types.

@@ -1,0 +1,1 @@
+//! What the tests share: case files, the kernel as oracle, the program generator.
