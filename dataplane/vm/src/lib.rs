@@ -1,1 +1,13 @@
 //! Running a verified program: interpreter, JIT, helpers, program types.
+
+pub mod context;
+pub mod env;
+pub mod loaded;
+pub mod run;
+pub mod table;
+
+pub use context::{Context, Slot, slot};
+pub use env::{Clock, Env, TestEnv};
+pub use loaded::Loaded;
+pub use run::{CallFunction, HelperFn, Redirect, Run};
+pub use table::ProgramTable;
