@@ -2,13 +2,21 @@
 //!
 //! A program is data until this crate has said yes. It relies on nothing but `weir-ebpf`; it does
 //! not know how programs run.
+//!
+//! The way of a program: [`shape`] checks jumps and functions, `explore` walks every path with an
+//! abstract state, `facts` keeps what held on all of them.
 #![forbid(unsafe_code)]
 
 pub mod facts;
+mod reject;
+mod rule;
+mod shape;
 
 use std::sync::Arc;
 
 pub use facts::{Access, Facts};
+pub use reject::Reject;
+pub use rule::Rule;
 use weir_ebpf::Program;
 
 /// A program that was proven safe to run, with what was learned on the way. Only [`verify`] makes one.
@@ -17,6 +25,38 @@ pub struct Verified {
     program: Arc<Program>,
     facts: Facts,
     stats: Stats,
+    log: String,
+}
+
+/// How to verify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Cuts off paths that reach a state already proven safe. Without it most loops are too large.
+    pub prune: bool,
+    /// Keeps the states of every instruction, for checking runs against them.
+    pub record_states: bool,
+    /// 0: no log; 1: the states at branches; 2: the state at every instruction.
+    pub log_level: u8,
+    /// Most instructions to walk, repeats counted (`BPF_COMPLEXITY_LIMIT_INSNS`).
+    pub insns_max: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { prune: true, record_states: false, log_level: 0, insns_max: 1_000_000 }
+    }
+}
+
+/// Proves that the program is safe to run, or says why not.
+pub fn verify(program: Arc<Program>, options: &Options) -> Result<Verified, Box<Reject>> {
+    let _ = options;
+    let refused = match shape::check(&program) {
+        Err(reject) => reject,
+        Ok(_) => {
+            Reject::new(0, Rule::Unsupported, "weir does not yet prove programs of this kind".to_owned())
+        }
+    };
+    Err(Box::new(refused.locate(&program)))
 }
 
 /// What verification took.
@@ -24,7 +64,7 @@ pub struct Verified {
 pub struct Stats {
     /// Instructions walked over, repeats counted (`processed N insns`).
     pub processed: u64,
-    /// States kept for pruning, at the end.
+    /// States kept for pruning, over all.
     pub states: u64,
     /// The most states kept for one instruction.
     pub peak_states: u64,
@@ -44,5 +84,10 @@ impl Verified {
     /// What it took.
     pub fn stats(&self) -> Stats {
         self.stats
+    }
+
+    /// The log in the kernel's format; empty at log level 0.
+    pub fn log(&self) -> &str {
+        &self.log
     }
 }
