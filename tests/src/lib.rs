@@ -1,1 +1,3 @@
 //! What the tests share: case files, the kernel as oracle, the program generator.
+
+pub mod kernel;

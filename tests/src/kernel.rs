@@ -1,0 +1,211 @@
+//! The kernel as oracle: our programs and maps, loaded through bpf(2).
+//!
+//! A [`KernelSet`] is what an object becomes in the kernel: its maps created and filled, its programs
+//! loaded with map references turned into descriptors, its prog arrays filled.
+
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use weir_ebpf::abi::map_kind::create_flags;
+use weir_ebpf::isa::{Imm64, Insn};
+use weir_ebpf::program::{Function, Initial};
+use weir_ebpf::{MapSpec, Program, encode};
+use weir_sys::bpf::{KernelBtf, KernelMap, KernelProgram, LoadAttr, MapAttr};
+
+/// Why the kernel cannot be asked here; prints the sentence that a skipped test owes its reader.
+pub fn skip(test: &str) -> bool {
+    match weir_sys::bpf::available() {
+        Ok(()) => false,
+        Err(why) => {
+            println!("{test}: skipped: needs CAP_BPF ({why})");
+            true
+        }
+    }
+}
+
+/// Maps and programs of one object, in the kernel.
+#[derive(Debug)]
+pub struct KernelSet {
+    /// In the order of the specs given.
+    pub maps: Vec<KernelMap>,
+    /// In the order of the programs given.
+    pub programs: Vec<KernelProgram>,
+}
+
+impl KernelSet {
+    /// Creates the maps, loads the programs, fills the prog arrays.
+    pub fn load(specs: &[Arc<MapSpec>], programs: &[Arc<Program>]) -> Result<Self> {
+        let maps = create_maps(specs)?;
+        let loaded = programs
+            .iter()
+            .map(|program| load_program(program, &maps, 0))
+            .collect::<Result<Vec<_>>>()?;
+        for (map, spec) in maps.iter().zip(specs) {
+            let Initial::Programs(slots) = &spec.initial else { continue };
+            for (index, name) in slots {
+                let Some(at) = programs.iter().position(|program| program.name == *name) else {
+                    bail!("prog array {} names program {name}, which was not given", spec.name)
+                };
+                let fd = loaded[at].fd().to_ne_bytes();
+                map.update(&index.to_ne_bytes(), &fd, 0).with_context(|| format!("filling {}", spec.name))?;
+            }
+        }
+        Ok(Self { maps, programs: loaded })
+    }
+
+    /// Loads one program with maps of its own.
+    pub fn load_one(program: &Program) -> Result<Self> {
+        let maps = create_maps(&program.maps)?;
+        let loaded = load_program(program, &maps, 0)?;
+        Ok(Self { maps, programs: vec![loaded] })
+    }
+}
+
+/// What the kernel's verifier says of a program: its log, and whether it took it.
+pub fn verdict(program: &Program) -> Result<(bool, String)> {
+    let maps = create_maps(&program.maps)?;
+    match load_program(program, &maps, 1) {
+        Ok(_) => Ok((true, String::new())),
+        Err(error) => match error.downcast_ref::<weir_sys::bpf::LoadError>() {
+            Some(refusal) => Ok((false, refusal.log.clone())),
+            None => Err(error),
+        },
+    }
+}
+
+/// Creates and fills maps, those that others name first.
+pub fn create_maps(specs: &[Arc<MapSpec>]) -> Result<Vec<KernelMap>> {
+    let maps = specs.iter().map(|spec| create_map(spec)).collect::<Result<Vec<_>>>()?;
+    for (map, spec) in maps.iter().zip(specs) {
+        match &spec.initial {
+            Initial::Data(bytes) => {
+                map.update(&0u32.to_ne_bytes(), bytes, 0).with_context(|| format!("filling {}", spec.name))?;
+            }
+            Initial::Maps(slots) => {
+                for (index, name) in slots {
+                    let at = specs.iter().position(|inner| inner.name == *name);
+                    let inner = at.with_context(|| format!("{} names unknown map {name}", spec.name))?;
+                    map.update(&index.to_ne_bytes(), &maps[inner].fd().to_ne_bytes(), 0)?;
+                }
+            }
+            Initial::None | Initial::Programs(_) => {}
+        }
+        if spec.frozen {
+            map.freeze().with_context(|| format!("freezing {}", spec.name))?;
+        }
+    }
+    Ok(maps)
+}
+
+fn create_map(spec: &MapSpec) -> Result<KernelMap> {
+    let inner = spec.inner.as_deref().map(create_map).transpose()?;
+    let attr = MapAttr {
+        kind: spec.kind as u32,
+        key_size: spec.key_size,
+        value_size: spec.value_size,
+        max_entries: spec.max_entries,
+        flags: spec.flags & !create_flags::MMAPABLE,
+        inner: inner.as_ref().map(|map| map.fd().as_raw_fd()),
+        extra: spec.extra,
+        btf: None,
+    };
+    KernelMap::create(&attr).with_context(|| format!("creating map {} ({})", spec.name, spec.kind.name()))
+}
+
+/// Loads a program whose map indices are turned into descriptors.
+pub fn load_program(program: &Program, maps: &[KernelMap], log_level: u32) -> Result<KernelProgram> {
+    const STRICT_ALIGNMENT: u32 = 1;
+    const XDP_HAS_FRAGS: u32 = 1 << 5;
+    let descriptor = |map: u32| -> Result<u32> {
+        Ok(maps.get(map as usize).context("the program names a map it does not have")?.fd() as u32)
+    };
+    let mut insns = program.insns.clone();
+    let mut callbacks = false;
+    for insn in &mut insns {
+        let Insn::LoadImm64 { value, .. } = insn else { continue };
+        match value {
+            Imm64::Map(map) | Imm64::MapValue { map, .. } => *map = descriptor(*map)?,
+            Imm64::Function(_) => callbacks = true,
+            Imm64::Value(_) | Imm64::Variable { .. } => {}
+        }
+    }
+    let bytes = encode::to_bytes(&encode::encode(&insns));
+    let btf = callbacks.then(|| function_btf(&program.functions));
+    let kernel_btf = btf.as_ref().map(|(btf, _)| KernelBtf::load(btf)).transpose().context("loading BTF")?;
+    let strict = if program.strict_alignment { STRICT_ALIGNMENT } else { 0 };
+    let frags = if program.frags { XDP_HAS_FRAGS } else { 0 };
+    let attr = LoadAttr {
+        kind: program.kind.number(),
+        insns: &bytes,
+        license: &program.license,
+        log_level,
+        flags: strict | frags,
+        expected_attach_type: 0,
+        func_info: kernel_btf.as_ref().zip(btf.as_ref()).map(|(fd, (_, info))| (fd.fd(), info.as_slice())),
+    };
+    Ok(KernelProgram::load(&attr)?)
+}
+
+/// The least BTF that names each function, and its `func_info`: the kernel asks for both before it
+/// lets a program take the address of a function.
+fn function_btf(functions: &[Function]) -> (Vec<u8>, Vec<u8>) {
+    const KIND_INT: u32 = 1 << 24;
+    const KIND_FUNC: u32 = 12 << 24;
+    const KIND_FUNC_PROTO: u32 = 13 << 24;
+    let mut strings = b"\0int\0".to_vec();
+    // Type 1: int; type 2: int (void).
+    let mut types: Vec<u32> = vec![1, KIND_INT, 4, 1 << 24 | 32, 0, KIND_FUNC_PROTO, 1];
+    let mut info = Vec::new();
+    for (index, function) in functions.iter().enumerate() {
+        types.extend([strings.len() as u32, KIND_FUNC, 2]);
+        let safe = |byte: u8| if byte.is_ascii_alphanumeric() { byte } else { b'_' };
+        strings.extend(function.name.bytes().map(safe));
+        strings.extend(format!("_{index}\0").bytes());
+        info.extend((function.start as u32).to_le_bytes());
+        info.extend((3 + index as u32).to_le_bytes());
+    }
+    let type_bytes = (types.len() * 4) as u32;
+    let mut btf = Vec::new();
+    btf.extend(0xeb9f_u16.to_le_bytes());
+    btf.extend([1, 0]);
+    for word in [24, 0, type_bytes, type_bytes, strings.len() as u32] {
+        btf.extend(word.to_le_bytes());
+    }
+    btf.extend(types.iter().flat_map(|word| word.to_le_bytes()));
+    btf.extend(strings);
+    (btf, info)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_ebpf::isa::{Reg, Source, Width};
+    use weir_ebpf::{ProgramType, abi::Helper, abi::MapKind};
+    use weir_sys::bpf::TestRun;
+
+    /// `bpf_loop(3, callback that adds its index to a counter on the stack)`.
+    #[test]
+    fn callbacks_and_maps_load() {
+        if skip("callbacks_and_maps_load") {
+            return;
+        }
+        let mov = |dst, imm| Insn::Mov { width: Width::W64, dst, src: Source::Imm(imm) };
+        let insns = vec![
+            mov(Reg::R1, 3),
+            Insn::LoadImm64 { dst: Reg::R2, value: Imm64::Function(5) },
+            Insn::SecondHalf,
+            mov(Reg::R3, 0),
+            mov(Reg::R4, 0),
+            Insn::Call { helper: Helper::Loop as u32 },
+            Insn::Exit,
+            mov(Reg::R0, 0),
+            Insn::Exit,
+        ];
+        let mut program = Program::from_insns("main", ProgramType::Xdp, insns);
+        program.maps.push(Arc::new(MapSpec::new("counts", MapKind::Hash, 4, 8, 16)));
+        let set = KernelSet::load_one(&program).unwrap();
+        let output = set.programs[0].test_run(&TestRun { data: &[0; 64], ..TestRun::default() }).unwrap();
+        assert_eq!(output.retval, 3);
+    }
+}
