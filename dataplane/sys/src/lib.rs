@@ -1,4 +1,6 @@
 //! The only door to the kernel: memory, affinity, clocks, bpf(2).
 
+pub mod affinity;
 pub mod bpf;
 pub mod code;
+pub mod memory;
