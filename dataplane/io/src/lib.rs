@@ -1,1 +1,9 @@
 //! Ports: capture files in and out, memory, and what packets enter and leave by.
+//!
+//! A [`Port`] receives packets into frames of a pool and sends frames. It knows nothing of programs or verdicts.
+
+pub mod null;
+pub mod pair;
+pub mod port;
+
+pub use port::{Port, Received, Refusal, Refused, Sent, Wait};
