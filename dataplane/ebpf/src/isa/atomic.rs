@@ -56,7 +56,7 @@ atomic_ops! {
     /// Exclusive-ors.
     Xor = 0xa0, false, "^=", |old, src, _| old ^ src;
     /// Adds and returns the old value in the source register.
-    FetchAdd = 0x00 | FETCH, true, "atomic_fetch_add", |old, src, _| old.wrapping_add(src);
+    FetchAdd = FETCH, true, "atomic_fetch_add", |old, src, _| old.wrapping_add(src);
     /// Ors and returns the old value in the source register.
     FetchOr = 0x40 | FETCH, true, "atomic_fetch_or", |old, src, _| old | src;
     /// Ands and returns the old value in the source register.
