@@ -11,6 +11,7 @@ pub mod facts;
 mod reject;
 mod rule;
 mod shape;
+pub mod scalar;
 
 use std::sync::Arc;
 
