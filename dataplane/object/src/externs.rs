@@ -1,0 +1,119 @@
+//! What undefined symbols stand for: the kernel's configuration, kernel symbols, kernel functions.
+//!
+//! weir is no kernel, so a kernel symbol is absent: a weak one reads as 0 (and a call of a weak
+//! function cannot be reached by a sound program), a strong one is refused by name.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use weir_ebpf::MapSpec;
+use weir_ebpf::abi::MapKind;
+use weir_ebpf::abi::map_kind::create_flags;
+use weir_ebpf::program::Initial;
+
+use crate::btf::{Btf, Kind};
+use crate::elf::Elf;
+use crate::error::Fault;
+use crate::maps::{Declared, MapBtf};
+
+/// Name of the section, and of the map that stands for it.
+const KCONFIG: &str = ".kconfig";
+/// The kernel whose behaviour we follow: 6.18, as `KERNEL_VERSION(6, 18, 0)`.
+const KERNEL_VERSION: u64 = 6 << 16 | 18 << 8;
+
+/// What an undefined symbol stands for.
+#[derive(Clone, Debug)]
+pub(crate) enum Extern {
+    /// A variable of `.kconfig`, at this offset of its map.
+    Config {
+        /// Index of the map among the object's declarations.
+        map: usize,
+        /// Bytes from its start.
+        offset: u32,
+        /// Bytes of the variable.
+        size: u32,
+        /// Whether it has a value.
+        known: bool,
+    },
+    /// A weak symbol that nobody defines.
+    Absent,
+    /// A strong one.
+    Unknown,
+}
+
+/// Every undefined symbol by name; adds the map of `.kconfig` when there is one.
+pub(crate) fn externs(elf: &Elf<'_>, btf: Option<&Btf>, maps: &mut Vec<Declared>) -> HashMap<String, Extern> {
+    let mut externs = HashMap::new();
+    let config = btf.map(config_sizes).unwrap_or_default();
+    let mut data = Vec::new();
+    for symbol in elf.symbols.iter().filter(|symbol| symbol.undefined && !symbol.name.is_empty()) {
+        if externs.contains_key(symbol.name) {
+            continue;
+        }
+        let meaning = match config.get(symbol.name) {
+            Some(size) => {
+                let value = config_value(symbol.name);
+                let offset = data.len();
+                data.extend_from_slice(&value.unwrap_or(0).to_le_bytes());
+                // A variable larger than a number (a string) starts out empty.
+                data.resize(offset + size.next_multiple_of(8), 0);
+                let known = value.is_some() || symbol.weak;
+                Extern::Config { map: maps.len(), offset: offset as u32, size: *size as u32, known }
+            }
+            None if symbol.weak => Extern::Absent,
+            None => Extern::Unknown,
+        };
+        externs.insert(symbol.name.to_owned(), meaning);
+    }
+    if !data.is_empty() {
+        let mut spec = MapSpec::new(KCONFIG, MapKind::Array, 4, data.len() as u32, 1);
+        spec.flags = create_flags::RDONLY_PROG;
+        spec.frozen = true;
+        let size = data.len() as u64;
+        spec.initial = Initial::Data(data);
+        maps.push(Declared {
+            name: KCONFIG.to_owned(),
+            // No section: only `Extern::Config` leads here.
+            section: usize::MAX,
+            offset: 0,
+            size,
+            spec: Ok(Arc::new(spec)),
+            btf: MapBtf::default(),
+            id: None,
+            values_at: None,
+        });
+    }
+    externs
+}
+
+/// Bytes of each variable of `.kconfig`, by name. Nothing there is longer than a path.
+fn config_sizes(btf: &Btf) -> HashMap<&str, usize> {
+    let variables = btf.section(KCONFIG).map_or(&[][..], |(_, variables)| variables);
+    let sizes = variables.iter().filter_map(|variable| match btf.kind(variable.variable) {
+        Kind::Variable { of, .. } => {
+            let size = btf.size_of(*of).filter(|size| (1..=256).contains(size))?;
+            Some((btf.name(variable.variable), size as usize))
+        }
+        _ => None,
+    });
+    sizes.collect()
+}
+
+/// What libbpf answers by itself, and what of the configuration describes weir.
+fn config_value(name: &str) -> Option<u64> {
+    match name {
+        "LINUX_KERNEL_VERSION" => Some(KERNEL_VERSION),
+        "LINUX_HAS_BPF_COOKIE" | "LINUX_HAS_SYSCALL_WRAPPER" => Some(0),
+        _ => None,
+    }
+}
+
+/// The refusal of a strong symbol that nobody defines.
+pub(crate) fn unknown(name: &str) -> Fault {
+    let hint = if name.starts_with("CONFIG_") {
+        "declare it `extern … __kconfig __weak`, or set it as a global"
+    } else {
+        "weir has no kernel symbols; declare it `__weak` and test its address"
+    };
+    Fault::UnknownExtern { name: name.to_owned(), hint }
+}

@@ -1,0 +1,370 @@
+//! [`Object`]: what is in the file, and programs on demand.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use weir_ebpf::decode::{decode, raw_insns};
+use weir_ebpf::program::Initial;
+use weir_ebpf::{MapSpec, Program, ProgramType};
+
+use crate::btf::{Btf, Ext};
+use crate::elf::{Elf, SymbolKind};
+use crate::error::{Fault, ObjectError};
+use crate::externs::{Extern, externs};
+use crate::functions::{Code, Functions, functions};
+use crate::globals::{Global, Variable};
+use crate::lines::{Lines, lines};
+use crate::link::link;
+use crate::maps::{
+    Declared, MapBtf, data_maps, declared_maps, initial_values, legacy_maps, numbered, patched,
+};
+use crate::relocate::{Names, Targets};
+use crate::section::{Attach, SectionKind, autoload, section_kind};
+
+/// A program of an object, as listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramEntry {
+    /// Name of its function.
+    pub name: String,
+    /// Section it stands in, without `?`.
+    pub section: String,
+    /// How it is to be loaded; `None` when the section's name names nothing that weir runs.
+    pub kind: Option<SectionKind>,
+    /// Whether it is meant to be loaded without being asked for (its section has no `?`).
+    pub autoload: bool,
+    /// Index of its function.
+    function: usize,
+}
+
+/// A map that the object declares and weir cannot create.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsupportedMap {
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub reason: ObjectError,
+}
+
+/// A parsed object.
+///
+/// What is wrong with the file as such, parsing says. What is wrong with one program (an unknown
+/// extern, a map of a kind that weir lacks) is said when that program is asked for, so that its
+/// neighbours can still be had.
+#[derive(Debug)]
+pub struct Object {
+    pub(crate) sections: Vec<String>,
+    pub(crate) code: Code,
+    pub(crate) functions: Functions,
+    pub(crate) targets: HashMap<usize, Targets>,
+    pub(crate) lines: Lines,
+    programs: Vec<ProgramEntry>,
+    declared: Vec<Declared>,
+    /// Index into `maps`, by declaration.
+    index: Vec<Option<u32>>,
+    maps: Vec<Arc<MapSpec>>,
+    unsupported: Vec<UnsupportedMap>,
+    variables: HashMap<String, Variable>,
+    btf: Option<Btf>,
+    license: String,
+}
+
+/// How to read an object.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Name of the object, which the maps of its data sections begin with, as libbpf derives it from
+    /// the file's name up to the first dot. Empty: those maps are called `.rodata` and so on.
+    pub name: String,
+    /// Types that CO-RE relocations are resolved against; by default those of the UAPI structures
+    /// that weir implements.
+    pub target: Option<Arc<Btf>>,
+}
+
+impl Object {
+    /// Reads an object from the bytes of an ELF file.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ObjectError> {
+        Self::parse_with(bytes, &Options::default())
+    }
+
+    /// Reads an object from the bytes of an ELF file.
+    pub fn parse_with(bytes: &[u8], options: &Options) -> Result<Self, ObjectError> {
+        let elf = Elf::parse(bytes)?;
+        let btf = types(&elf)?;
+        let ext = extension(&elf, btf.as_ref())?;
+        let code = code(&elf)?;
+        let functions = functions(&elf, &code)?;
+        let mut declared = declared_maps(&elf, btf.as_ref())?;
+        declared.extend(legacy_maps(&elf, btf.as_ref())?);
+        declared.extend(data_maps(&elf, btf.as_ref(), &options.name)?);
+        initial_values(&elf, &mut declared)?;
+        let externs = externs(&elf, btf.as_ref(), &mut declared);
+        let targets = Names::new(&elf, &functions, &declared, &externs).resolve(&code);
+        let mut object = Self {
+            programs: programs(&elf, &functions),
+            sections: elf.sections.iter().map(|section| section.name.to_owned()).collect(),
+            lines: btf.as_ref().map(|btf| lines(btf, &ext.lines)).unwrap_or_default(),
+            variables: variables(&elf, &declared, &externs),
+            license: license(&elf),
+            index: Vec::new(),
+            maps: Vec::new(),
+            unsupported: Vec::new(),
+            code,
+            functions,
+            targets,
+            declared,
+            btf,
+        };
+        object.number_maps();
+        Ok(object)
+    }
+
+    fn number_maps(&mut self) {
+        for map in &self.declared {
+            self.index.push(map.spec.is_ok().then_some(self.maps.len() as u32));
+            match &map.spec {
+                Ok(spec) => self.maps.push(spec.clone()),
+                Err(reason) => {
+                    self.unsupported.push(UnsupportedMap { name: map.name.clone(), reason: reason.clone() });
+                }
+            }
+        }
+    }
+
+    /// The object's programs, in order of section and place, whether weir can run them or not.
+    pub fn programs(&self) -> &[ProgramEntry] {
+        &self.programs
+    }
+
+    /// The maps it declares, data sections included; programs name them by index.
+    pub fn maps(&self) -> &[Arc<MapSpec>] {
+        &self.maps
+    }
+
+    /// The maps it declares that weir cannot create.
+    pub fn unsupported_maps(&self) -> &[UnsupportedMap] {
+        &self.unsupported
+    }
+
+    /// Its type information.
+    pub fn btf(&self) -> Option<&Btf> {
+        self.btf.as_ref()
+    }
+
+    /// Its licence; empty when it states none.
+    pub fn license(&self) -> &str {
+        &self.license
+    }
+
+    /// The types of a map's keys and values; `None` when there is no such map, or no BTF.
+    pub fn map_btf(&self, name: &str) -> Option<MapBtf> {
+        self.btf.as_ref()?;
+        self.declared.iter().find(|map| map.name == name).map(|map| map.btf)
+    }
+
+    /// The program with this name, of the type that its section names.
+    pub fn program(&self, name: &str) -> Result<Arc<Program>, ObjectError> {
+        let entry = self.entry(name)?;
+        match entry.kind {
+            Some(kind) => self.link(entry, kind.kind, kind.frags),
+            None => Err(ObjectError::unsupported(
+                &entry.section,
+                format!("program `{name}` of section `{}`", entry.section),
+                "weir runs `xdp`, `tc`, `tcx/…`, `classifier`, `action` and `socket` sections; say the type to load it as one",
+            )),
+        }
+    }
+
+    /// The program with this name, of a type that the caller chooses whatever its section is called
+    /// (as `ip link set xdp object … section …` does).
+    pub fn program_as(&self, name: &str, kind: ProgramType) -> Result<Arc<Program>, ObjectError> {
+        let entry = self.entry(name)?;
+        let frags = entry.kind.is_some_and(|found| found.kind == kind && found.frags);
+        self.link(entry, kind, frags)
+    }
+
+    fn entry(&self, name: &str) -> Result<&ProgramEntry, ObjectError> {
+        self.programs.iter().find(|entry| entry.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.programs.iter().take(20).map(|entry| entry.name.as_str()).collect();
+            let present = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            ObjectError::at("", None, Fault::NoProgram { name: name.to_owned(), present })
+        })
+    }
+
+    fn link(
+        &self,
+        entry: &ProgramEntry,
+        kind: ProgramType,
+        frags: bool,
+    ) -> Result<Arc<Program>, ObjectError> {
+        let linked = link(self, entry.function)?;
+        let insns = decode(&linked.raw).map_err(|error| {
+            let (section, offset) = linked.origin(self, error.slot);
+            ObjectError::at(section, offset, Fault::Instruction(error))
+        })?;
+        Ok(Arc::new(Program {
+            name: entry.name.clone(),
+            section: entry.section.clone(),
+            kind,
+            insns,
+            functions: linked.functions,
+            maps: self.maps.clone(),
+            lines: linked.lines,
+            license: self.license.clone(),
+            frags,
+            strict_alignment: false,
+        }))
+    }
+
+    /// The index by which programs name a declared map.
+    pub(crate) fn map_index(&self, declared: usize) -> Result<u32, ObjectError> {
+        match (&self.declared[declared].spec, self.index[declared]) {
+            (_, Some(index)) => Ok(index),
+            (Err(error), None) => Err(error.clone()),
+            (Ok(_), None) => unreachable!("every sound map was numbered"),
+        }
+    }
+
+    /// Gives a global variable its first value. Programs taken before keep the old one.
+    pub fn set_global<'v>(&mut self, name: &str, value: impl Into<Global<'v>>) -> Result<(), ObjectError> {
+        let no_global = || ObjectError::at("", None, Fault::NoGlobal { name: name.to_owned() });
+        let variable = *self.variables.get(name).ok_or_else(no_global)?;
+        let section = self.declared[variable.map].name.clone();
+        let at = |fault| ObjectError::at(&section, u64::from(variable.offset), fault);
+        let bytes = value.into().fit(name, variable.size).map_err(at)?;
+        let index = self.map_index(variable.map)? as usize;
+        let initial: Initial = patched(&self.maps[index], variable.offset as usize, &bytes).map_err(at)?;
+        Arc::make_mut(&mut self.maps[index]).initial = initial;
+        self.declared[variable.map].spec = Ok(self.maps[index].clone());
+        if variable.external {
+            self.answer(name, variable);
+        }
+        Ok(())
+    }
+
+    /// The names of the global variables that [`Object::set_global`] takes, and their bytes.
+    pub fn globals(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.variables.iter().map(|(name, variable)| (name.as_str(), variable.size))
+    }
+
+    /// Lets instructions that name this extern of the configuration have it.
+    fn answer(&mut self, name: &str, variable: Variable) {
+        let target = crate::relocate::Target::Value { map: variable.map, offset: variable.offset };
+        for found in self.targets.values_mut().flat_map(|targets| targets.values_mut()) {
+            if matches!(found, Err(ObjectError { fault: Fault::UnknownExtern { name: missing, .. }, .. }) if missing == name)
+            {
+                *found = Ok(target);
+            }
+        }
+    }
+}
+
+/// Parses `.BTF` and fills in what the ELF file knows better.
+fn types(elf: &Elf<'_>) -> Result<Option<Btf>, ObjectError> {
+    let Some((_, section)) = elf.section(".BTF").filter(|(_, section)| !section.data.is_empty()) else {
+        return Ok(None);
+    };
+    let mut btf = Btf::parse(section.data)?;
+    let symbols = elf.symbols.iter().filter_map(|s| Some(((s.section?, s.name), s.value)));
+    let places: HashMap<(usize, &str), u64> = symbols.collect();
+    let sections: Vec<(usize, u32)> = {
+        let types = btf.sections();
+        let named = elf.sections.iter().enumerate();
+        named.filter_map(|(index, section)| Some((index, *types.get(section.name)?))).collect()
+    };
+    for (index, id) in sections {
+        let size = u32::try_from(elf.sections[index].size).unwrap_or(u32::MAX);
+        btf.place_section(id, size, |name| u32::try_from(*places.get(&(index, name))?).ok());
+    }
+    Ok(Some(btf))
+}
+
+fn extension(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Ext, ObjectError> {
+    match (elf.section(".BTF.ext"), btf) {
+        (Some((_, section)), Some(btf)) if !section.data.is_empty() => Ext::parse(section.data, btf),
+        _ => Ok(Ext::default()),
+    }
+}
+
+/// The instructions of every code section.
+fn code(elf: &Elf<'_>) -> Result<Code, ObjectError> {
+    let sections = elf.sections.iter().enumerate().filter(|(_, section)| section.executable);
+    let slots = |(index, section): (usize, &crate::elf::Section<'_>)| match raw_insns(section.data) {
+        Some(insns) => Ok((index, insns)),
+        None => {
+            let found = format!("{} bytes of code", section.data.len());
+            Err(ObjectError::malformed(section.name, None, found, "a multiple of 8"))
+        }
+    };
+    sections.map(slots).collect()
+}
+
+/// Entry functions: those that other objects see, outside `.text` (whose functions are called by
+/// others), or anywhere when there is nothing but `.text`.
+fn programs(elf: &Elf<'_>, functions: &Functions) -> Vec<ProgramEntry> {
+    let visible = |section: usize| elf.sections[section].name != ".text";
+    let only_text = !functions.all.iter().any(|function| visible(function.section));
+    let entries = functions
+        .all
+        .iter()
+        .enumerate()
+        .filter(|(_, function)| function.entry && (only_text || visible(function.section)));
+    let mut programs: Vec<ProgramEntry> = entries
+        .map(|(index, function)| {
+            let (section, autoload) = autoload(elf.sections[function.section].name);
+            let kind = section_kind(section);
+            ProgramEntry {
+                name: function.name.clone(),
+                section: section.to_owned(),
+                kind,
+                autoload,
+                function: index,
+            }
+        })
+        .collect();
+    // iproute2's `ID/INDEX` sections hold programs of the type of the others.
+    let main = programs.iter().find_map(|entry| entry.kind);
+    for entry in programs.iter_mut().filter(|entry| numbered(&entry.section).is_some()) {
+        entry.kind = entry.kind.or(main.map(|kind| SectionKind { attach: Attach::Any, ..kind }));
+    }
+    programs
+}
+
+/// Global variables by name, with their places in the maps.
+fn variables(
+    elf: &Elf<'_>,
+    declared: &[Declared],
+    externs: &HashMap<String, Extern>,
+) -> HashMap<String, Variable> {
+    let data = declared.iter().enumerate().filter(|(_, map)| map.values_at.is_none() && map.offset == 0);
+    let data = data.filter(|(_, map)| {
+        let section = elf.sections.get(map.section);
+        section.is_some_and(|section| crate::section::data_kind(section.name, section.nobits).is_some())
+    });
+    let maps: HashMap<usize, usize> = data.map(|(index, map)| (map.section, index)).collect();
+    let mut variables = HashMap::new();
+    let objects = elf.symbols.iter().filter(|s| s.kind == SymbolKind::Object || s.kind == SymbolKind::None);
+    for symbol in objects.filter(|symbol| !symbol.name.is_empty() && symbol.size > 0) {
+        let Some(&map) = symbol.section.and_then(|section| maps.get(&section)) else { continue };
+        let (Ok(offset), Ok(size)) = (u32::try_from(symbol.value), u32::try_from(symbol.size)) else {
+            continue;
+        };
+        let variable = Variable { map, offset, size, external: false };
+        if symbol.global || !variables.contains_key(symbol.name) {
+            variables.insert(symbol.name.to_owned(), variable);
+        }
+    }
+    for (name, meaning) in externs {
+        if let Extern::Config { map, offset, size, .. } = meaning {
+            let variable = Variable { map: *map, offset: *offset, size: *size, external: true };
+            variables.insert(name.clone(), variable);
+        }
+    }
+    variables
+}
+
+/// The text of the `license` section.
+fn license(elf: &Elf<'_>) -> String {
+    let bytes = elf.section("license").map_or(&[][..], |(_, section)| section.data);
+    let bytes = &bytes[..bytes.len().min(128)];
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}

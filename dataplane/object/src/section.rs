@@ -1,0 +1,138 @@
+//! What a section is for, by its name: libbpf's table, and the older spellings that name the same.
+
+use weir_ebpf::ProgramType;
+
+/// How a program's section wants it loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SectionKind {
+    /// Type of its programs.
+    pub kind: ProgramType,
+    /// Whether they are made for packets in several buffers.
+    pub frags: bool,
+    /// Where they are attached.
+    pub attach: Attach,
+}
+
+/// The place a program's section names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Attach {
+    /// Wherever the configuration says.
+    Any,
+    /// On the way in.
+    Ingress,
+    /// On the way out.
+    Egress,
+    /// An entry of a device map.
+    Devmap,
+    /// An entry of a CPU map.
+    Cpumap,
+}
+
+impl SectionKind {
+    const fn new(kind: ProgramType, frags: bool, attach: Attach) -> Self {
+        Self { kind, frags, attach }
+    }
+}
+
+/// Exact names first (libbpf's `section_defs`); then prefixes, longest first: what follows is for
+/// people to tell programs apart.
+const EXACT: &[(&str, SectionKind)] = &[
+    ("xdp.frags/devmap", SectionKind::new(ProgramType::Xdp, true, Attach::Devmap)),
+    ("xdp/devmap", SectionKind::new(ProgramType::Xdp, false, Attach::Devmap)),
+    ("xdp_devmap", SectionKind::new(ProgramType::Xdp, false, Attach::Devmap)),
+    ("xdp.frags/cpumap", SectionKind::new(ProgramType::Xdp, true, Attach::Cpumap)),
+    ("xdp/cpumap", SectionKind::new(ProgramType::Xdp, false, Attach::Cpumap)),
+    ("xdp_cpumap", SectionKind::new(ProgramType::Xdp, false, Attach::Cpumap)),
+    ("tc/ingress", SectionKind::new(ProgramType::SchedCls, false, Attach::Ingress)),
+    ("tc/egress", SectionKind::new(ProgramType::SchedCls, false, Attach::Egress)),
+    ("tcx/ingress", SectionKind::new(ProgramType::SchedCls, false, Attach::Ingress)),
+    ("tcx/egress", SectionKind::new(ProgramType::SchedCls, false, Attach::Egress)),
+    ("netkit/primary", SectionKind::new(ProgramType::SchedCls, false, Attach::Any)),
+    ("netkit/peer", SectionKind::new(ProgramType::SchedCls, false, Attach::Any)),
+];
+
+/// Prefixes, followed by the end, `/`, `_`, `-`, `.` or a digit. libbpf before 1.0 took anything.
+const PREFIXES: &[(&str, SectionKind)] = &[
+    ("xdp.frags", SectionKind::new(ProgramType::Xdp, true, Attach::Any)),
+    ("xdp", SectionKind::new(ProgramType::Xdp, false, Attach::Any)),
+    ("tc", SectionKind::new(ProgramType::SchedCls, false, Attach::Any)),
+    ("classifier", SectionKind::new(ProgramType::SchedCls, false, Attach::Any)),
+    ("action", SectionKind::new(ProgramType::SchedAct, false, Attach::Any)),
+    ("socket", SectionKind::new(ProgramType::SocketFilter, false, Attach::Any)),
+];
+
+/// The name without its `?`, and whether it had none (libbpf's `SEC("?...")`: not loaded unless asked).
+pub(crate) fn autoload(name: &str) -> (&str, bool) {
+    match name.strip_prefix('?') {
+        Some(rest) => (rest, false),
+        None => (name, true),
+    }
+}
+
+/// How programs of the section with this name are to be loaded, when weir can run them.
+pub fn section_kind(name: &str) -> Option<SectionKind> {
+    let (name, _) = autoload(name);
+    let exact = EXACT.iter().find(|(exact, _)| *exact == name);
+    let by_prefix = || {
+        PREFIXES.iter().find(|(prefix, _)| match name.strip_prefix(prefix) {
+            Some(rest) => {
+                rest.is_empty() || rest.starts_with(['/', '_', '-', '.']) || starts_with_digit(rest)
+            }
+            None => false,
+        })
+    };
+    exact.or_else(by_prefix).map(|(_, kind)| *kind)
+}
+
+fn starts_with_digit(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// What a data section becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DataKind {
+    /// `.rodata`: constants, frozen.
+    Rodata,
+    /// `.data`: variables with a first value.
+    Data,
+    /// `.bss`: variables that start as zeros.
+    Bss,
+}
+
+/// Which data section a name and a kind of storage make.
+pub(crate) fn data_kind(name: &str, nobits: bool) -> Option<DataKind> {
+    let is =
+        |base: &str| name.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    match nobits {
+        true if is(".bss") => Some(DataKind::Bss),
+        false if is(".rodata") => Some(DataKind::Rodata),
+        false if is(".data") => Some(DataKind::Data),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_mean_what_libbpf_says() {
+        let kind = |name| section_kind(name).map(|found| (found.kind, found.frags, found.attach));
+        for name in ["xdp", "?xdp", "xdp/main", "xdp_pass", "xdp1", "xdp-tail"] {
+            assert_eq!(kind(name), Some((ProgramType::Xdp, false, Attach::Any)), "{name}");
+        }
+        for name in ["xdp.frags", "xdp.frags/main"] {
+            assert_eq!(kind(name), Some((ProgramType::Xdp, true, Attach::Any)), "{name}");
+        }
+        assert_eq!(kind("xdp/devmap"), Some((ProgramType::Xdp, false, Attach::Devmap)));
+        assert_eq!(kind("xdp.frags/cpumap"), Some((ProgramType::Xdp, true, Attach::Cpumap)));
+        assert_eq!(kind("tcx/egress"), Some((ProgramType::SchedCls, false, Attach::Egress)));
+        assert_eq!(kind("tc/x"), Some((ProgramType::SchedCls, false, Attach::Any)));
+        assert_eq!(kind("classifier/x"), Some((ProgramType::SchedCls, false, Attach::Any)));
+        assert_eq!(kind("action"), Some((ProgramType::SchedAct, false, Attach::Any)));
+        assert_eq!(kind("socket/dns"), Some((ProgramType::SocketFilter, false, Attach::Any)));
+        for name in ["kprobe/x", "sockops", "sk_skb", "tcp_hook", "tracepoint/x", "xdpish", ""] {
+            assert_eq!(kind(name), None, "{name}");
+        }
+    }
+}
