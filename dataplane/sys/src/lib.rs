@@ -2,5 +2,6 @@
 
 pub mod affinity;
 pub mod bpf;
+pub mod clock;
 pub mod code;
 pub mod memory;
