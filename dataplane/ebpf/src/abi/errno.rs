@@ -35,6 +35,7 @@ errnos! {
     EBADF = 9, "bad file descriptor";
     EAGAIN = 11, "try again";
     ENOMEM = 12, "out of memory";
+    EACCES = 13, "permission denied";
     EFAULT = 14, "bad address";
     EBUSY = 16, "busy";
     EEXIST = 17, "entry exists";
@@ -42,9 +43,13 @@ errnos! {
     EINVAL = 22, "invalid argument";
     ENOSPC = 28, "no space left";
     ERANGE = 34, "out of range";
+    EPROTO = 71, "protocol error";
+    EBADMSG = 74, "bad message";
     ENOTSUPP = 524, "not supported by this kind";
     EPROTONOSUPPORT = 93, "protocol not supported";
     EOPNOTSUPP = 95, "operation not supported";
+    EAFNOSUPPORT = 97, "address family not supported";
     ENETDOWN = 100, "network is down";
     ENOBUFS = 105, "no buffer space";
+    EALREADY = 114, "already in progress";
 }
