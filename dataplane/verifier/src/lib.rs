@@ -10,8 +10,8 @@
 pub mod facts;
 mod reject;
 mod rule;
-mod shape;
 pub mod scalar;
+mod shape;
 
 use std::sync::Arc;
 

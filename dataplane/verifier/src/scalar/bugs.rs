@@ -1,55 +1,67 @@
 //! Deliberate bugs, each of which the tests must find. Outside tests, none exists.
 
-/// A mistake that verifiers have made, which a test turns on for its own thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(test), allow(dead_code, reason = "only tests turn them on"))]
-pub(crate) enum Bug {
+/// Declares [`Bug`] from its rows.
+macro_rules! bugs {
+    ($( $(#[$doc:meta])* $name:ident; )+) => {
+        /// A mistake that verifiers have made, which a test turns on for its own thread.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Bug { $( $(#[$doc])* $name, )+ }
+
+        #[cfg(test)]
+        impl Bug {
+            /// Every bug.
+            pub(crate) const ALL: &[Bug] = &[$( Bug::$name, )+];
+        }
+    };
+}
+
+bugs! {
     /// Tristate addition forgets that a carry may reach a known bit.
-    AddNoCarry,
+    AddNoCarry;
     /// Tristate subtraction forgets borrows.
-    SubNoBorrow,
+    SubNoBorrow;
     /// Tristate multiplication ignores the unknown bits of one side.
-    MulNoMask,
+    MulNoMask;
     /// A 32-bit result keeps the ranges of the 64-bit one (CVE-2020-8835's family).
-    NoTruncation,
+    NoTruncation;
     /// A 32-bit result is sign-extended (CVE-2017-16995).
-    SignExtendMov32,
+    SignExtendMov32;
     /// A narrowing sign extension reads the whole register's range.
-    MovsxKeepsRange,
+    MovsxKeepsRange;
     /// A 32-bit comparison refines all 64 bits.
-    Jump32RefinesAll,
+    Jump32RefinesAll;
     /// Signed comparison refined as unsigned.
-    SignedAsUnsigned,
+    SignedAsUnsigned;
     /// `<` keeps the equal value out of the other way.
-    StrictBoundOff,
+    StrictBoundOff;
     /// `!=` a value takes it away although the other side is not constant.
-    NotEqualRange,
+    NotEqualRange;
     /// The smallest number divided by -1 is taken for a positive one.
-    SdivOverflow,
+    SdivOverflow;
     /// Division forgets that by zero gives zero.
-    DivByZero,
+    DivByZero;
     /// The remainder by zero is taken to be below the divisor.
-    ModByZero,
+    ModByZero;
     /// The signed remainder takes the divisor's sign.
-    SmodSign,
+    SmodSign;
     /// Multiplication ignores overflow of the ranges.
-    MulOverflow,
+    MulOverflow;
     /// Addition ignores overflow of the ranges.
-    AddOverflow,
+    AddOverflow;
     /// A shift by the width or more is taken as is.
-    ShiftNotMasked,
+    ShiftNotMasked;
     /// An arithmetic shift of 32 bits brings in zeros.
-    Arsh32Logical,
+    Arsh32Logical;
     /// A left shift forgets that bits fall off.
-    LshOverflow,
+    LshOverflow;
     /// A failed `&` test removes unknown bits of the other side.
-    ClearUnknown,
-    /// An inverted range is kept instead of being called impossible.
-    SwapKeepsRange,
+    ClearUnknown;
+    /// A byte swap keeps the ranges of what it swapped.
+    SwapKeepsRange;
     /// Bitwise or is bounded by the larger operand.
-    OrBound,
+    OrBound;
     /// Negation forgets that the smallest number is its own.
-    NegSmallest,
+    NegSmallest;
 }
 
 #[cfg(test)]
