@@ -37,10 +37,8 @@ impl KernelSet {
     /// Creates the maps, loads the programs, fills the prog arrays.
     pub fn load(specs: &[Arc<MapSpec>], programs: &[Arc<Program>]) -> Result<Self> {
         let maps = create_maps(specs)?;
-        let loaded = programs
-            .iter()
-            .map(|program| load_program(program, &maps, 0))
-            .collect::<Result<Vec<_>>>()?;
+        let loaded =
+            programs.iter().map(|program| load_program(program, &maps, 0)).collect::<Result<Vec<_>>>()?;
         for (map, spec) in maps.iter().zip(specs) {
             let Initial::Programs(slots) = &spec.initial else { continue };
             for (index, name) in slots {
@@ -80,7 +78,8 @@ pub fn create_maps(specs: &[Arc<MapSpec>]) -> Result<Vec<KernelMap>> {
     for (map, spec) in maps.iter().zip(specs) {
         match &spec.initial {
             Initial::Data(bytes) => {
-                map.update(&0u32.to_ne_bytes(), bytes, 0).with_context(|| format!("filling {}", spec.name))?;
+                map.update(&0u32.to_ne_bytes(), bytes, 0)
+                    .with_context(|| format!("filling {}", spec.name))?;
             }
             Initial::Maps(slots) => {
                 for (index, name) in slots {

@@ -1,3 +1,4 @@
 //! What the tests share: case files, the kernel as oracle, the program generator.
 
+pub mod conformance;
 pub mod kernel;

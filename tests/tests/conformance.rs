@@ -1,0 +1,29 @@
+//! The public conformance suite: its text assembles to its bits, and its programs answer as it says.
+
+use weir_ebpf::{asm, encode};
+use weir_tests::conformance::{self, Case, dialect};
+
+fn cases() -> Vec<Case> {
+    conformance::cases().unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+#[test]
+fn the_suites_text_assembles_to_its_bits() {
+    let mut assembled = 0;
+    for case in cases() {
+        let Some(text) = &case.asm else { continue };
+        let insns = dialect::assemble(text).unwrap_or_else(|error| panic!("{}: {error:#}", case.name));
+        assert_eq!(insns, case.insns, "{}", case.name);
+        assembled += 1;
+    }
+    assert!(assembled >= conformance::CASES - 1, "only {assembled} cases have text");
+}
+
+#[test]
+fn our_own_text_says_the_same() {
+    for case in cases() {
+        let text = asm::disassemble(&case.insns);
+        let again = asm::assemble(&text).unwrap_or_else(|error| panic!("{}: {error}\n{text}", case.name));
+        assert_eq!(encode::encode(&again), encode::encode(&case.insns), "{}", case.name);
+    }
+}
