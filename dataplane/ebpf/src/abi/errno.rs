@@ -45,6 +45,7 @@ errnos! {
     ERANGE = 34, "out of range";
     EPROTO = 71, "protocol error";
     EBADMSG = 74, "bad message";
+    EOVERFLOW = 75, "value too large";
     ENOTSUPP = 524, "not supported by this kind";
     EPROTONOSUPPORT = 93, "protocol not supported";
     EOPNOTSUPP = 95, "operation not supported";
