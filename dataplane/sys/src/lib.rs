@@ -5,3 +5,4 @@ pub mod bpf;
 pub mod clock;
 pub mod code;
 pub mod memory;
+pub mod mapping;
