@@ -4,5 +4,5 @@ pub mod affinity;
 pub mod bpf;
 pub mod clock;
 pub mod code;
-pub mod memory;
 pub mod mapping;
+pub mod memory;

@@ -1,0 +1,499 @@
+//! `BPF_MAP_TYPE_HASH`, `PERCPU_HASH`, `LRU_HASH` and `LRU_PERCPU_HASH`: values by key.
+//!
+//! ```text
+//!   slot:  | reference bit, bucket (LRU only) | key, padded to 8 | value, padded to 8 |
+//!   per-CPU kinds keep values apart, each CPU's in a row of its own:
+//!          | value of slot 1 | value of slot 2 | …
+//! ```
+//!
+//! As in the kernel's preallocated tables, updating a plain value puts a fresh slot in the old one's place,
+//! so readers see the old value or the new one, never a mixture, and a program that holds the old value's
+//! address keeps seeing it until the slot is used again. Each CPU keeps one spare slot for that (the kernel's
+//! `extra_elems`), so it works in a full table. Follows kernel/bpf/hashtab.c; the order of `next_key` is by
+//! bucket and differs from the kernel's, which is random too.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
+use weir_ebpf::abi::map_kind::{create_flags, update_flags as flag};
+use weir_ebpf::abi::{Errno, MapKind};
+use weir_ebpf::program::MapSpec;
+use weir_sys::mapping::{Commit, PAGE};
+
+use crate::area::Area;
+use crate::keys::{Key, Seed, with_key};
+use crate::lru::Pools;
+use crate::spin::Backoff;
+use crate::storage::{Done, Kind};
+use crate::table::{Entries, Place, Table};
+use crate::value::ValueShape;
+use crate::{MapError, copy};
+
+/// Bytes before the key in an LRU slot: the reference bit and the bucket's number.
+const LRU_HEADER: usize = 8;
+
+#[derive(Debug)]
+pub(crate) struct Hash {
+    table: Table,
+    pools: Pools,
+    shape: ValueShape,
+    key_size: usize,
+    value_offset: usize,
+    /// Per-CPU kinds: a row of values for each CPU.
+    rows: Option<Area>,
+    cpus: usize,
+    lru: bool,
+    /// A slot for each CPU and one for the control side; 0 while in use.
+    spares: Vec<CachePadded<AtomicU32>>,
+    evictions: AtomicU64,
+}
+
+/// Where new contents come from.
+#[derive(Clone, Copy)]
+enum Source {
+    /// A program on this CPU: its value; other CPUs' begin at zero.
+    Program { cpu: usize, value: *const u8 },
+    /// User space: the values of all CPUs, one after another.
+    User { values: *const u8 },
+}
+
+impl Hash {
+    pub(crate) fn new(spec: &MapSpec, cpus: usize) -> Result<Hash, MapError> {
+        let shape = ValueShape::new(spec);
+        let key_size = spec.key_size as usize;
+        let lru = matches!(spec.kind, MapKind::LruHash | MapKind::LruPercpuHash);
+        let percpu = spec.kind.is_percpu();
+        let has = |wanted| spec.flags & wanted != 0;
+        let commit = if has(create_flags::NO_PREALLOC) { Commit::Lazily } else { Commit::Now };
+        let spares = if percpu { 0 } else { cpus + 1 };
+        let own_pools = if lru && has(create_flags::NO_COMMON_LRU) { cpus } else { 1 };
+        let pools = Pools::new(spec.max_entries, spares, own_pools)?;
+        let key_offset = if lru { LRU_HEADER } else { 0 };
+        let value_offset = key_offset + key_size.next_multiple_of(8);
+        let inside = if percpu { 0 } else { shape.stride() };
+        let area = Area::new(pools.slots() as usize, slot_stride(value_offset + inside), commit)?;
+        let seed = Seed::new(has(create_flags::ZERO_SEED))?;
+        let rows = match percpu {
+            true => {
+                let row = (pools.slots() as usize * shape.stride()).next_multiple_of(PAGE);
+                Some(Area::new(cpus, row, commit)?)
+            }
+            false => None,
+        };
+        let table = Table::new(Entries { area, key_offset }, pools.slots(), seed, commit)?;
+        let spares = (0..spares).map(|cpu| CachePadded::new(AtomicU32::new(pools.take(cpu)))).collect();
+        let evictions = AtomicU64::new(0);
+        Ok(Hash { table, pools, shape, key_size, value_offset, rows, cpus, lru, spares, evictions })
+    }
+
+    pub(crate) fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Relaxed)
+    }
+
+    /// The value of a slot, on a CPU for the per-CPU kinds.
+    #[inline]
+    fn value(&self, slot: u32, cpu: usize) -> *mut u8 {
+        match &self.rows {
+            None => self.table.entries.at(slot).wrapping_add(self.value_offset),
+            Some(rows) if cpu < self.cpus => {
+                rows.at(cpu).wrapping_add((slot as usize - 1) * self.shape.stride())
+            }
+            Some(_) => std::ptr::null_mut(),
+        }
+    }
+
+    fn reference(&self, slot: u32) -> &AtomicU32 {
+        // SAFETY: slots lie inside the area (their numbers come from `pools`); LRU slots begin with two
+        // 4-byte words which are only touched as atomics.
+        unsafe { &*self.table.entries.at(slot).cast::<AtomicU32>() }
+    }
+
+    fn bucket_of(&self, slot: u32) -> &AtomicU32 {
+        // SAFETY: as in `reference`; the second word.
+        unsafe { &*self.table.entries.at(slot).cast::<AtomicU32>().add(1) }
+    }
+
+    /// Notes that a slot was used (`bpf_lru_node_set_ref`): read first, so that hot lines stay shared.
+    #[inline]
+    fn mark_used(&self, slot: u32) {
+        let reference = self.reference(slot);
+        if reference.load(Ordering::Relaxed) == 0 {
+            reference.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The value of one CPU by its key, or null.
+    ///
+    /// # Safety
+    /// `key` is readable for `key_size` bytes.
+    pub(crate) unsafe fn lookup_percpu(&self, cpu: usize, key: *const u8) -> *mut u8 {
+        if self.rows.is_none() {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.lookup(cpu, key) }
+    }
+
+    fn check_flags(&self, flags: u64) -> Done {
+        let lockable = self.rows.is_none() && !self.lru;
+        let known = flags & !if lockable { flag::LOCK } else { 0 };
+        if known > flag::EXIST {
+            return Err(Errno::EINVAL);
+        }
+        self.shape.check_lock(flags & flag::LOCK != 0)
+    }
+
+    /// A slot for a new key of an LRU kind. It fails only where all slots are in the hands of workers that
+    /// have not put them into the table yet, and stay there.
+    fn new_slot(&self, cpu: usize) -> Result<u32, Errno> {
+        let mut waited = Backoff::default();
+        for _ in 0..10_000 {
+            match self.pools.take(cpu) {
+                0 => {}
+                slot => return Ok(slot),
+            }
+            if let Some(slot) = self.evict(cpu) {
+                return Ok(slot);
+            }
+            waited.wait();
+        }
+        Err(Errno::ENOMEM)
+    }
+
+    /// Takes a slot out that was not used lately: a clock goes round the slots, giving those with a
+    /// reference bit a second chance.
+    fn evict(&self, cpu: usize) -> Option<u32> {
+        let victim = self.pools.candidates(cpu).find(|&slot| {
+            let reference = self.reference(slot);
+            if reference.load(Ordering::Relaxed) != 0 {
+                reference.store(0, Ordering::Relaxed);
+                return false;
+            }
+            self.take_out(slot)
+        })?;
+        self.evictions.fetch_add(1, Ordering::Relaxed);
+        Some(victim)
+    }
+
+    /// Takes a slot out if it is in the table. Its bucket is read without a lock, so the slot may be free,
+    /// spare or about to move: then it is not found there and nothing happens.
+    fn take_out(&self, slot: u32) -> bool {
+        let bucket = self.bucket_of(slot).load(Ordering::Relaxed);
+        if bucket >= self.table.buckets() {
+            return false;
+        }
+        let mut locked = self.table.lock(bucket);
+        match locked.find_slot(slot) {
+            Some(place) => {
+                locked.remove(&place);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Puts a value under a key, making room first where the kind makes room.
+    ///
+    /// # Safety
+    /// `source` has a value of this map's size for every CPU it speaks of.
+    unsafe fn put<K: Key>(&self, cpu: usize, key: &K, source: Source, flags: u64) -> Done {
+        let mut ready = 0;
+        let result = loop {
+            // Evicting locks another bucket, so it comes first (as in `htab_lru_map_update_elem`).
+            if self.lru && ready == 0 && self.table.find(key) == 0 {
+                ready = self.new_slot(cpu)?;
+            }
+            // SAFETY: the caller's promise.
+            match unsafe { self.try_put(cpu, key, source, flags, &mut ready) } {
+                // An LRU key that was there vanished meanwhile, and no slot is free: make room and repeat.
+                Err(Errno::E2BIG) if self.lru => {}
+                done => break done,
+            }
+        };
+        if ready != 0 {
+            self.pools.give(ready);
+        }
+        result
+    }
+
+    /// One attempt under the bucket's lock; uses the slot in `ready` if there is one.
+    unsafe fn try_put<K: Key>(
+        &self,
+        cpu: usize,
+        key: &K,
+        source: Source,
+        flags: u64,
+        ready: &mut u32,
+    ) -> Done {
+        let home = self.table.home(key);
+        let mut bucket = self.table.lock(home.bucket);
+        let old = bucket.find(key, home);
+        let locked = flags & flag::LOCK != 0;
+        match (old, flags & !flag::LOCK) {
+            (Some(_), flag::NOEXIST) => Err(Errno::EEXIST),
+            (None, flag::EXIST) => Err(Errno::ENOENT),
+            (Some(place), _) if self.rows.is_some() || locked => {
+                // SAFETY: the slot is in the table and the bucket is locked; the caller's promise.
+                unsafe { self.overwrite(&place, source, locked) };
+                Ok(())
+            }
+            (Some(place), _) => {
+                let slot = match std::mem::take(ready) {
+                    0 => self.take_spare(cpu),
+                    slot => slot,
+                };
+                // SAFETY: `slot` is this call's alone; the caller's promise.
+                unsafe { self.fill(slot, key, home.bucket, source, true) };
+                bucket.replace(&place, slot);
+                // The old slot goes back only now that the version is raised.
+                drop(bucket);
+                self.put_spare(cpu, place.slot);
+                Ok(())
+            }
+            (None, _) => {
+                let slot = match std::mem::take(ready) {
+                    0 => self.pools.take(cpu),
+                    slot => slot,
+                };
+                if slot == 0 {
+                    return Err(Errno::E2BIG);
+                }
+                // SAFETY: as above.
+                unsafe { self.fill(slot, key, home.bucket, source, false) };
+                bucket.insert(home, slot);
+                Ok(())
+            }
+        }
+    }
+
+    fn take_spare(&self, cpu: usize) -> u32 {
+        let spare = &self.spares[cpu.min(self.spares.len() - 1)];
+        let mut waited = Backoff::default();
+        loop {
+            match spare.swap(0, Ordering::Acquire) {
+                0 => waited.wait(),
+                slot => return slot,
+            }
+        }
+    }
+
+    /// Keeps a slot as the CPU's spare, if it has none, or gives it back.
+    fn put_spare(&self, cpu: usize, slot: u32) {
+        let spare = &self.spares[cpu.min(self.spares.len() - 1)];
+        if spare.compare_exchange(0, slot, Ordering::Release, Ordering::Relaxed).is_err() {
+            self.pools.give(slot);
+        }
+    }
+
+    /// Writes key and value into a slot of the caller's own.
+    unsafe fn fill<K: Key>(&self, slot: u32, key: &K, bucket: u32, source: Source, used: bool) {
+        self.table.claim();
+        if self.lru {
+            self.reference(slot).store(u32::from(used), Ordering::Relaxed);
+            self.bucket_of(slot).store(bucket, Ordering::Relaxed);
+        }
+        // SAFETY: the slot has room for the key's words and the value; the caller has it alone. Stale
+        // readers are dealt with by `claim` (keys) and by the promise about values at the top.
+        unsafe {
+            key.put_at(self.table.entries.key(slot));
+            if self.rows.is_none() {
+                self.shape.reset_fields(self.value(slot, 0));
+                self.shape.store(self.value(slot, 0), source.of(0, self), false);
+                return;
+            }
+            for cpu in 0..self.cpus {
+                match source {
+                    Source::Program { cpu: own, .. } if own != cpu => {
+                        copy::zero(self.value(slot, cpu), self.shape.stride());
+                    }
+                    Source::Program { .. } | Source::User { .. } => {
+                        self.shape.store(self.value(slot, cpu), source.of(cpu, self), false);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes a value where it is.
+    unsafe fn overwrite(&self, place: &Place<'_>, source: Source, locked: bool) {
+        if self.lru {
+            self.mark_used(place.slot);
+        }
+        let cpus = match source {
+            Source::Program { cpu, .. } => cpu..cpu + 1,
+            Source::User { .. } if self.rows.is_some() => 0..self.cpus,
+            Source::User { .. } => 0..1,
+        };
+        for cpu in cpus {
+            // SAFETY: `put` and `write` checked the CPU; the slot is in the table.
+            unsafe { self.shape.store(self.value(place.slot, cpu), source.of(cpu, self), locked) };
+        }
+    }
+
+    unsafe fn remove_key<K: Key>(&self, key: &K, mut before: impl FnMut(u32)) -> Done {
+        let home = self.table.home(key);
+        let mut bucket = self.table.lock(home.bucket);
+        let place = bucket.find(key, home).ok_or(Errno::ENOENT)?;
+        before(place.slot);
+        bucket.remove(&place);
+        drop(bucket);
+        self.pools.give(place.slot);
+        Ok(())
+    }
+
+    /// All CPUs' values of a slot, as bpf(2) gives them.
+    unsafe fn copy_out(&self, slot: u32, locked: bool) -> Vec<u8> {
+        match self.rows {
+            // SAFETY: the caller has the slot's bucket locked, so the slot is in the table.
+            None => unsafe { self.shape.load(self.value(slot, 0), self.shape.size, locked) },
+            Some(_) => (0..self.cpus)
+                // SAFETY: the same, and `cpu < cpus`.
+                .flat_map(|cpu| unsafe { self.shape.load(self.value(slot, cpu), self.shape.stride(), false) })
+                .collect(),
+        }
+    }
+
+    fn copy_key(&self, slot: u32) -> Vec<u8> {
+        let mut key = vec![0; self.key_size];
+        // SAFETY: the slot's key has `key_size` bytes, aligned to 8.
+        unsafe { copy::read(key.as_mut_ptr(), self.table.entries.key(slot), self.key_size) };
+        key
+    }
+
+    /// The first key of a bucket after `last` (from its beginning with 0).
+    fn key_after(&self, bucket: u32, last: u32) -> Option<Vec<u8>> {
+        if !self.table.may_hold(bucket) {
+            return None;
+        }
+        let locked = self.table.lock(bucket);
+        let mut slots = locked.slots().skip_while(|slot| last != 0 && *slot != last);
+        if last != 0 {
+            slots.next();
+        }
+        slots.next().map(|slot| self.copy_key(slot))
+    }
+}
+
+impl Source {
+    fn of(self, cpu: usize, map: &Hash) -> *const u8 {
+        match self {
+            Source::Program { value, .. } => value,
+            Source::User { values } => values.wrapping_add(cpu * map.shape.stride()),
+        }
+    }
+}
+
+/// Slots up to a cache line are rounded to a power of two, so that none straddles two lines.
+fn slot_stride(bytes: usize) -> usize {
+    if bytes <= 64 { bytes.next_power_of_two().max(16) } else { bytes.next_multiple_of(16) }
+}
+
+impl Kind for Hash {
+    #[inline]
+    unsafe fn lookup(&self, cpu: usize, key: *const u8) -> *mut u8 {
+        let slot = with_key!(key, self.key_size, key => self.table.find(&key));
+        if slot == 0 {
+            return std::ptr::null_mut();
+        }
+        if self.lru {
+            self.mark_used(slot);
+        }
+        self.value(slot, cpu)
+    }
+
+    unsafe fn update(&self, cpu: usize, key: *const u8, value: *const u8, flags: u64) -> Done {
+        self.check_flags(flags)?;
+        if self.rows.is_some() && cpu >= self.cpus {
+            return Err(Errno::EINVAL);
+        }
+        let source = Source::Program { cpu, value };
+        with_key!(key, self.key_size, key => self.put(cpu, &key, source, flags))
+    }
+
+    unsafe fn delete(&self, key: *const u8) -> Done {
+        with_key!(key, self.key_size, key => self.remove_key(&key, |_| {}))
+    }
+
+    fn for_each(&self, cpu: usize, each: &mut dyn FnMut(*const u8, *mut u8) -> bool) -> Result<u64, Errno> {
+        let mut visited = 0;
+        for bucket in 0..self.table.buckets() {
+            let more = self.table.visit(bucket, |slot| {
+                visited += 1;
+                each(self.table.entries.key(slot), self.value(slot, cpu))
+            });
+            if !more {
+                break;
+            }
+        }
+        Ok(visited)
+    }
+
+    fn owns(&self, addr: usize, len: usize) -> bool {
+        let touched = |slot: usize| self.pools.touched(slot as u32 + 1);
+        match &self.rows {
+            None => self.table.entries.area.locate(addr, len).is_some_and(|(slot, inside)| {
+                inside >= self.value_offset
+                    && inside - self.value_offset + len <= self.shape.size
+                    && touched(slot)
+            }),
+            Some(rows) => rows.locate(addr, len).is_some_and(|(_, inside)| {
+                let stride = self.shape.stride();
+                inside % stride + len <= self.shape.size && touched(inside / stride)
+            }),
+        }
+    }
+
+    fn read(&self, key: &[u8], locked: bool) -> Result<Vec<u8>, Errno> {
+        with_key!(key.as_ptr(), self.key_size, key => {
+            let home = self.table.home(&key);
+            let bucket = self.table.lock(home.bucket);
+            let place = bucket.find(&key, home).ok_or(Errno::ENOENT)?;
+            Ok(self.copy_out(place.slot, locked))
+        })
+    }
+
+    fn write(&self, key: &[u8], value: &[u8], flags: u64) -> Done {
+        self.check_flags(flags)?;
+        let source = Source::User { values: value.as_ptr() };
+        with_key!(key.as_ptr(), self.key_size, key => self.put(self.cpus, &key, source, flags))
+    }
+
+    fn remove(&self, key: &[u8]) -> Done {
+        // SAFETY: Control measured the key.
+        unsafe { self.delete(key.as_ptr()) }
+    }
+
+    fn take(&self, key: &[u8], locked: bool) -> Result<Vec<u8>, Errno> {
+        let mut value = Vec::new();
+        with_key!(key.as_ptr(), self.key_size, key => {
+            self.remove_key(&key, |slot| value = self.copy_out(slot, locked))?;
+        });
+        Ok(value)
+    }
+
+    fn next_key(&self, after: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
+        let found = after.map_or((0, 0), |key| {
+            with_key!(key.as_ptr(), self.key_size, key => (self.table.home(&key).bucket, self.table.find(&key)))
+        });
+        // An unknown key is answered with the first one.
+        let (first, last) = if found.1 == 0 { (0, 0) } else { found };
+        let here = self.key_after(first, last);
+        let mut rest = first + 1..self.table.buckets();
+        here.or_else(|| rest.find_map(|bucket| self.key_after(bucket, 0))).ok_or(Errno::ENOENT)
+    }
+
+    fn entries(&self) -> usize {
+        self.pools.used() as usize - self.spares.len().min(self.pools.used() as usize)
+    }
+
+    fn bytes(&self) -> usize {
+        self.table.bytes() + self.pools.bytes() + self.rows.as_ref().map_or(0, Area::bytes)
+    }
+
+    fn populate(&self) {
+        self.table.populate();
+        if let Some(rows) = &self.rows {
+            rows.populate();
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! `struct bpf_spin_lock`: four bytes inside a map value, 0 when free.
+//!
+//! Helpers lock it for programs, and `BPF_F_LOCK` for updates and lookups; all of them come here.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Takes the lock, waiting for whoever has it.
+///
+/// # Safety
+/// `lock` points to a `bpf_spin_lock` inside a live map value, aligned to 4.
+#[inline]
+pub unsafe fn lock(lock: *mut u8) {
+    // SAFETY: valid and aligned by the caller's promise; locks are only touched through this module.
+    let word = unsafe { &*lock.cast::<AtomicU32>() };
+    let mut waited = Backoff::default();
+    while word.compare_exchange_weak(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        waited.wait();
+    }
+}
+
+/// Gives the lock back.
+///
+/// # Safety
+/// As for [`lock()`], and the caller has it.
+#[inline]
+pub unsafe fn unlock(lock: *mut u8) {
+    // SAFETY: as in `lock`.
+    unsafe { &*lock.cast::<AtomicU32>() }.store(0, Ordering::Release);
+}
+
+/// Spins a little, then lets others run: with more workers than cores the holder may not be running.
+#[derive(Default)]
+pub(crate) struct Backoff(u32);
+
+impl Backoff {
+    pub(crate) fn wait(&mut self) {
+        self.0 += 1;
+        if self.0.is_multiple_of(64) {
+            std::thread::yield_now();
+        } else {
+            std::hint::spin_loop();
+        }
+    }
+}
