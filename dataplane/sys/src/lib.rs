@@ -6,3 +6,4 @@ pub mod clock;
 pub mod code;
 pub mod mapping;
 pub mod memory;
+pub mod probe;

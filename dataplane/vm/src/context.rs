@@ -18,12 +18,14 @@ use std::marker::PhantomData;
 use std::mem::offset_of;
 use std::ops::Range;
 
-use weir_ebpf::abi::{ContextField, SkbField, XdpField};
+use weir_ebpf::abi::{ContextField, Errno, SkbField, XdpField};
 
 /// Most bytes of metadata that can stand before a packet (include/net/xdp.h, `xdp_metalen_invalid`).
 pub const META_BYTES_MAX: usize = 255;
 /// Bytes of an Ethernet header; no XDP program may leave less of a packet.
 pub const ETHERNET_BYTES: usize = 14;
+/// Bytes of a VLAN tag inside a packet.
+pub const VLAN_BYTES: usize = 4;
 
 /// What a run knows of its packet. Pointers first, then what a program sees, then what only
 /// helpers see.
@@ -86,16 +88,44 @@ pub struct Context<'room> {
 }
 
 /// The part of an skb that programs reach through helpers alone.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct SkbState {
-    /// Where the network header lies, from `head`.
-    pub(crate) network_header: usize,
+    /// Where the network header lies, from the start of the packet.
+    pub(crate) network_offset: usize,
     /// Whether the tc chain is an ingress chain.
     pub(crate) at_ingress: bool,
-    /// Whether a checksum was set by [`crate::Context`]'s owner as complete or partial; counts levels.
-    pub(crate) csum_level: u8,
-    /// Whether the packet counts as encapsulated by the program.
+    /// How many more checksums than one are known to be right (`csum_level`), if any is.
+    pub(crate) checked_levels: Option<u8>,
+    /// Whether the program encapsulated the packet (`skb->encapsulation`).
     pub(crate) encapsulated: bool,
+    /// Tunnel metadata that the program set.
+    pub(crate) tunnel: Option<Box<Tunnel>>,
+}
+
+/// `struct ip_tunnel_info`, as far as programs can see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tunnel {
+    /// `struct bpf_tunnel_key` as the program gave it.
+    pub(crate) key: [u8; 44],
+    /// Whether its addresses are IPv6.
+    pub(crate) ipv6: bool,
+    /// `TUNNEL_*` flags, host order.
+    pub(crate) flags: u16,
+    /// Options, when the program set some.
+    pub(crate) options: Option<Vec<u8>>,
+}
+
+/// EtherTypes, in host order.
+pub(crate) mod ether {
+    pub(crate) const IPV4: u16 = 0x0800;
+    pub(crate) const IPV6: u16 = 0x86dd;
+    pub(crate) const VLAN: u16 = 0x8100;
+    pub(crate) const VLAN_SERVICE: u16 = 0x88a8;
+
+    /// `eth_type_vlan`.
+    pub(crate) const fn is_vlan(ether_type: u16) -> bool {
+        matches!(ether_type, VLAN | VLAN_SERVICE)
+    }
 }
 
 /// Where a field of a program's view lies in [`Context`].
@@ -290,34 +320,137 @@ impl<'room> Context<'room> {
         self.len = data.len() as u32;
     }
 
-    /// Makes it what tc programs expect of a received packet: `len`, `protocol` from the Ethernet
-    /// header, the port; metadata that XDP left stays readable (`skb->data_meta`).
+    /// Makes `count` zero bytes at `at` of the packet. What is before them, metadata included, moves into
+    /// the headroom as far as there is any (what is behind them into the tailroom, for bytes at the end);
+    /// `-ENOMEM` when the buffer is too small.
+    pub(crate) fn insert(&mut self, at: usize, count: usize) -> Result<(), Errno> {
+        let (meta, data, room) = (self.meta_range(), self.data_range(), self.room_len());
+        if at > data.len() {
+            return Err(Errno::ENOMEM);
+        }
+        let (headroom, tailroom) = (meta.start, room - data.end);
+        let down = if at == data.len() { count.saturating_sub(tailroom) } else { count.min(headroom) };
+        let up = count - down;
+        if down > headroom || up > tailroom {
+            return Err(Errno::ENOMEM);
+        }
+        let gap = data.start + at;
+        let bytes = self.room_mut();
+        bytes.copy_within(gap..data.end, gap + up);
+        bytes.copy_within(meta.start..gap, meta.start - down);
+        bytes[gap - down..gap + up].fill(0);
+        self.place(meta.start - down, data.start - down..data.end + up);
+        Ok(())
+    }
+
+    /// Takes `count` bytes at `at` out of the packet; what is before them moves up to what is behind.
+    pub(crate) fn remove(&mut self, at: usize, count: usize) -> Result<(), Errno> {
+        let (meta, data) = (self.meta_range(), self.data_range());
+        if at + count > data.len() {
+            return Err(Errno::ENOMEM);
+        }
+        if at + count == data.len() {
+            self.place(meta.start, data.start..data.end - count);
+            return Ok(());
+        }
+        self.room_mut().copy_within(meta.start..data.start + at, meta.start + count);
+        self.place(meta.start + count, data.start + count..data.end);
+        Ok(())
+    }
+
+    /// The address of `len` bytes of the packet at `offset`, if it has them.
+    pub(crate) fn within(&self, offset: usize, len: usize) -> Option<*mut u8> {
+        let end = offset.checked_add(len)?;
+        (end <= self.len()).then(|| self.data.wrapping_add(offset))
+    }
+
+    /// Makes it what tc programs expect: `len`, `protocol` from the Ethernet header, the port; metadata that
+    /// XDP left stays readable (`skb->data_meta`). A VLAN tag in the packet stays there: a receive path
+    /// that does as the kernel's calls [`Context::untag`] next.
     pub fn enter_tc(&mut self, at_ingress: bool) {
-        let range = self.data_range();
-        self.len = range.len() as u32;
         self.wire_len = self.len;
-        self.protocol = self.ether_type();
-        self.skb.at_ingress = at_ingress;
-        self.skb.network_header = (range.start + ETHERNET_BYTES).min(range.end);
+        self.read_ether_type();
+        self.skb = SkbState { network_offset: ETHERNET_BYTES, at_ingress, ..SkbState::default() };
         if self.ifindex == 0 {
             self.ifindex = self.ingress_ifindex;
         }
     }
 
-    /// The EtherType in the packet as it lies in memory, by `eth_type_trans`'s rule: a length field
-    /// stands for 802.2 (`ETH_P_802_2`), or 802.3 when the payload starts with 0xffff (`ETH_P_802_3`).
-    fn ether_type(&self) -> u32 {
+    /// Whether it is in an ingress chain.
+    pub fn at_ingress(&self) -> bool {
+        self.skb.at_ingress
+    }
+
+    /// Moves the outermost VLAN tag from the packet to beside it, if it has one (`skb_vlan_untag`): what
+    /// the kernel does between receiving and tc ingress. A packet too short for its tag stays as it is.
+    pub fn untag(&mut self) {
+        let proto = self.ether_type();
+        let tagged = ether::is_vlan(proto) && self.vlan_present == 0;
+        if !tagged || self.len() < ETHERNET_BYTES + VLAN_BYTES {
+            return;
+        }
+        let tci = [self.packet()[14], self.packet()[15]];
+        self.remove(ETHERNET_BYTES - 2, VLAN_BYTES).expect("the packet has the tag's bytes");
+        self.set_vlan_tag(Some((proto, u16::from_be_bytes(tci))));
+        self.read_ether_type();
+    }
+
+    /// Puts a VLAN tag that stands beside the packet into it, before it leaves; `-ENOMEM` when the buffer
+    /// has no room for four bytes.
+    pub fn retag(&mut self) -> Result<(), Errno> {
+        let Some((proto, tci)) = self.vlan_tag() else { return Ok(()) };
+        self.insert_tag(proto, tci)?;
+        self.set_vlan_tag(None);
+        self.set_ether_type(proto);
+        Ok(())
+    }
+
+    /// Writes a tag into the packet, before its EtherType.
+    pub(crate) fn insert_tag(&mut self, proto: u16, tci: u16) -> Result<(), Errno> {
+        self.insert(ETHERNET_BYTES - 2, VLAN_BYTES)?;
+        let packet = self.packet_mut();
+        packet[12..14].copy_from_slice(&proto.to_be_bytes());
+        packet[14..16].copy_from_slice(&tci.to_be_bytes());
+        Ok(())
+    }
+
+    /// The tag beside the packet: its EtherType and control information.
+    pub(crate) fn vlan_tag(&self) -> Option<(u16, u16)> {
+        (self.vlan_present != 0).then(|| (u16::from_be(self.vlan_proto as u16), self.vlan_tci as u16))
+    }
+
+    pub(crate) fn set_vlan_tag(&mut self, tag: Option<(u16, u16)>) {
+        let (proto, tci) = tag.unwrap_or_default();
+        self.vlan_present = u32::from(tag.is_some());
+        self.vlan_proto = u32::from(proto.to_be());
+        self.vlan_tci = u32::from(tci);
+    }
+
+    /// `skb->protocol` in host order.
+    pub(crate) fn ether_type(&self) -> u16 {
+        u16::from_be(self.protocol as u16)
+    }
+
+    pub(crate) fn set_ether_type(&mut self, ether_type: u16) {
+        self.protocol = u32::from(ether_type.to_be());
+    }
+
+    /// Sets `protocol` from the packet by `eth_type_trans`'s rule: a length field stands for 802.2
+    /// (`ETH_P_802_2`), or 802.3 when the payload starts with 0xffff (`ETH_P_802_3`).
+    pub(crate) fn read_ether_type(&mut self) {
         const ETH_P_802_3_MIN: u16 = 0x0600;
         const ETH_P_802_3: u16 = 0x0001;
         const ETH_P_802_2: u16 = 0x0004;
         let packet = self.packet();
-        let Some(&[high, low]) = packet.get(12..14) else { return 0 };
-        let number = match u16::from_be_bytes([high, low]) {
-            number if number >= ETH_P_802_3_MIN => number,
-            _ if packet.get(14..16) == Some(&[0xff, 0xff]) => ETH_P_802_3,
-            _ => ETH_P_802_2,
+        let number = match packet.get(12..14) {
+            None => 0,
+            Some(bytes) => match u16::from_be_bytes([bytes[0], bytes[1]]) {
+                number if number >= ETH_P_802_3_MIN => number,
+                _ if packet.get(14..16) == Some(&[0xff, 0xff]) => ETH_P_802_3,
+                _ => ETH_P_802_2,
+            },
         };
-        u32::from(number.to_be())
+        self.set_ether_type(number);
     }
 
     fn position(&self, pointer: *mut u8) -> usize {

@@ -3,6 +3,7 @@
 //! The engine wires the real thing; tests wire [`TestEnv`], whose answers are fields to set.
 
 use weir_ebpf::abi::Errno;
+use weir_maps::Map;
 
 /// The clocks that helpers read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -136,8 +137,12 @@ pub trait Env {
     fn random_u32(&mut self) -> u32;
     /// Takes a line of `bpf_trace_printk`, without a newline at its end.
     fn trace(&mut self, line: &[u8]);
-    /// Says that a ring buffer or perf buffer has news for its reader.
+    /// Takes a record for index `slot` of a perf event array; `-ENOSPC` when its reader is too far behind.
+    fn perf_event(&mut self, map: &Map, slot: u32, record: &[u8]) -> Result<(), Errno>;
+    /// Says that a ring buffer has news for its reader.
     fn wake(&mut self);
+    /// The flow hash of a packet, the same for both directions of a flow.
+    fn flow_hash(&mut self, packet: &[u8]) -> u32;
     /// What is known of a port; `None` when there is none of this number.
     fn port(&mut self, ifindex: u32) -> Option<PortInfo>;
     /// Looks a route and its neighbour up.
@@ -155,6 +160,8 @@ pub struct TestEnv {
     pub random: u32,
     /// Lines that were traced.
     pub traced: Vec<String>,
+    /// Records of perf event arrays: map id, index, bytes.
+    pub events: Vec<(u32, u32, Vec<u8>)>,
     /// How often a reader was woken.
     pub wakes: u32,
     /// The ports there are.
@@ -182,8 +189,17 @@ impl Env for TestEnv {
         self.traced.push(String::from_utf8_lossy(line).into_owned());
     }
 
+    fn perf_event(&mut self, map: &Map, slot: u32, record: &[u8]) -> Result<(), Errno> {
+        self.events.push((map.id(), slot, record.to_vec()));
+        Ok(())
+    }
+
     fn wake(&mut self) {
         self.wakes += 1;
+    }
+
+    fn flow_hash(&mut self, packet: &[u8]) -> u32 {
+        packet.iter().fold(0x811c_9dc5, |hash: u32, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
     }
 
     fn port(&mut self, ifindex: u32) -> Option<PortInfo> {

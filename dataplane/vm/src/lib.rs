@@ -2,12 +2,14 @@
 
 pub mod context;
 pub mod env;
+pub mod helpers;
 pub mod loaded;
 pub mod run;
 pub mod table;
 
 pub use context::{Context, Slot, slot};
 pub use env::{Clock, Env, TestEnv};
+pub use helpers::body;
 pub use loaded::Loaded;
 pub use run::{CallFunction, HelperFn, Redirect, Run};
 pub use table::ProgramTable;

@@ -7,9 +7,10 @@ use std::ffi::c_void;
 use std::ptr;
 
 use weir_ebpf::ProgramType;
+use weir_maps::Target;
 
 use crate::context::Context;
-use crate::env::Env;
+use crate::env::{Env, FibGateway};
 use crate::table::ProgramTable;
 
 /// Most passes over `may_goto` in one run (`BPF_MAX_LOOPS`, include/linux/bpf.h).
@@ -97,7 +98,23 @@ pub enum Redirect {
         /// Which port.
         ifindex: u32,
         /// The next hop, unless the packet's destination is on the link.
-        hop: Option<crate::env::FibGateway>,
+        hop: Option<FibGateway>,
+    },
+    /// `bpf_redirect_map`: where an entry of a device, CPU or socket map says.
+    Map {
+        /// [`weir_maps::Map::id`] of the map.
+        map: u32,
+        /// The entry.
+        key: u32,
+        /// What the entry said at the time of the call.
+        target: Target,
+    },
+    /// `bpf_redirect_map` with `BPF_F_BROADCAST`: to every entry of a device map.
+    Broadcast {
+        /// [`weir_maps::Map::id`] of the map.
+        map: u32,
+        /// Not to the port it came in by (`BPF_F_EXCLUDE_INGRESS`).
+        exclude_ingress: bool,
     },
 }
 

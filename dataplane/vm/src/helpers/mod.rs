@@ -1,0 +1,136 @@
+//! The bodies of the helpers: one row for each row of `weir_ebpf::abi::Helper`, none left out.
+//!
+//! A body is a safe function of a [`call::Call`]; the entry that engines call is made from it here.
+//! Semantics are Linux 6.18's, to the error number; where user space differs, the body says so.
+
+mod call;
+mod csum;
+mod fib;
+mod loops;
+mod map;
+mod output;
+mod redirect;
+mod room;
+mod skb;
+mod socket;
+mod text;
+mod time;
+mod trace;
+mod tunnel;
+mod vlan;
+mod xdp;
+
+#[cfg(test)]
+mod tests;
+
+use weir_ebpf::abi::{Errno, Helper};
+
+use crate::run::{HelperFn, Run};
+use call::{Answer, Call};
+
+macro_rules! bodies {
+    ($( $helper:ident => $body:path, )+) => {
+        /// The body of a helper, for engines to call.
+        pub fn body(helper: Helper) -> HelperFn {
+            match helper {
+                $( Helper::$helper => {
+                    unsafe extern "C" fn enter(
+                        run: *mut Run<'_>, r1: u64, r2: u64, r3: u64, r4: u64, r5: u64,
+                    ) -> u64 {
+                        // SAFETY: handed on from the caller, who owes it by `HelperFn`.
+                        let mut call = unsafe { Call::new(run, [r1, r2, r3, r4, r5], Helper::$helper) };
+                        $body(&mut call).register()
+                    }
+                    enter
+                } )+
+            }
+        }
+    };
+}
+
+bodies! {
+    MapLookupElem => map::lookup,
+    MapUpdateElem => map::update,
+    MapDeleteElem => map::delete,
+    KtimeGetNs => time::ktime_get_ns,
+    TracePrintk => trace::printk,
+    GetPrandomU32 => time::get_prandom_u32,
+    GetSmpProcessorId => time::get_smp_processor_id,
+    SkbStoreBytes => skb::store_bytes,
+    L3CsumReplace => csum::l3_replace,
+    L4CsumReplace => csum::l4_replace,
+    TailCall => tail_call,
+    CloneRedirect => redirect::clone,
+    GetCgroupClassid => socket::cgroup_classid,
+    SkbVlanPush => vlan::push,
+    SkbVlanPop => vlan::pop,
+    SkbGetTunnelKey => tunnel::get_key,
+    SkbSetTunnelKey => tunnel::set_key,
+    Redirect => redirect::redirect,
+    GetRouteRealm => socket::route_realm,
+    PerfEventOutput => output::perf_event,
+    SkbLoadBytes => skb::load_bytes,
+    GetStackid => no_stack,
+    CsumDiff => csum::diff,
+    SkbGetTunnelOpt => tunnel::get_opt,
+    SkbSetTunnelOpt => tunnel::set_opt,
+    SkbChangeProto => room::change_proto,
+    SkbChangeType => skb::change_type,
+    SkbUnderCgroup => socket::under_cgroup,
+    GetHashRecalc => skb::get_hash_recalc,
+    SkbChangeTail => skb::change_tail,
+    SkbPullData => skb::pull_data,
+    CsumUpdate => csum::update,
+    SetHashInvalid => skb::set_hash_invalid,
+    GetNumaNodeId => time::get_numa_node_id,
+    SkbChangeHead => skb::change_head,
+    XdpAdjustHead => xdp::adjust_head,
+    GetSocketCookie => socket::cookie,
+    GetSocketUid => socket::uid,
+    SetHash => skb::set_hash,
+    SkbAdjustRoom => room::adjust_room,
+    RedirectMap => redirect::map,
+    XdpAdjustMeta => xdp::adjust_meta,
+    XdpAdjustTail => xdp::adjust_tail,
+    SkbLoadBytesRelative => skb::load_bytes_relative,
+    FibLookup => fib::lookup,
+    MapPushElem => map::push,
+    MapPopElem => map::pop,
+    MapPeekElem => map::peek,
+    SpinLock => map::spin_lock,
+    SpinUnlock => map::spin_unlock,
+    SkbEcnSetCe => skb::ecn_set_ce,
+    Strtol => text::strtol,
+    Strtoul => text::strtoul,
+    Jiffies64 => time::jiffies64,
+    KtimeGetBootNs => time::ktime_get_boot_ns,
+    RingbufOutput => output::ringbuf_output,
+    RingbufReserve => output::ringbuf_reserve,
+    RingbufSubmit => output::ringbuf_submit,
+    RingbufDiscard => output::ringbuf_discard,
+    RingbufQuery => output::ringbuf_query,
+    CsumLevel => csum::level,
+    RedirectNeigh => redirect::neighbour,
+    RedirectPeer => redirect::peer,
+    KtimeGetCoarseNs => time::ktime_get_coarse_ns,
+    CheckMtu => fib::check_mtu,
+    ForEachMapElem => loops::for_each_map_elem,
+    Loop => loops::bpf_loop,
+    Strncmp => text::strncmp,
+    XdpGetBuffLen => xdp::get_buff_len,
+    XdpLoadBytes => xdp::load_bytes,
+    XdpStoreBytes => xdp::store_bytes,
+    SkbSetTstamp => skb::set_tstamp,
+    MapLookupPercpuElem => map::lookup_percpu,
+    KtimeGetTaiNs => time::ktime_get_tai_ns,
+}
+
+/// Engines take tail calls themselves; who comes here has no table to go on in.
+fn tail_call(_call: &mut Call<'_>) -> Errno {
+    Errno::ENOENT
+}
+
+/// `bpf_get_stackid`, which no packet program is offered: there is no stack of the kernel to walk.
+fn no_stack(_call: &mut Call<'_>) -> Errno {
+    Errno::EFAULT
+}
