@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod btf;
+mod core;
 mod cursor;
 mod elf;
 mod error;

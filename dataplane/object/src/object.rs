@@ -8,6 +8,7 @@ use weir_ebpf::program::Initial;
 use weir_ebpf::{MapSpec, Program, ProgramType};
 
 use crate::btf::{Btf, Ext};
+use crate::core::{Target, resolve, uapi};
 use crate::elf::{Elf, SymbolKind};
 use crate::error::{Fault, ObjectError};
 use crate::externs::{Extern, externs};
@@ -90,14 +91,18 @@ impl Object {
         let elf = Elf::parse(bytes)?;
         let btf = types(&elf)?;
         let ext = extension(&elf, btf.as_ref())?;
-        let code = code(&elf)?;
+        let mut code = code(&elf)?;
+        let core_faults = core_relocations(&mut code, &elf, btf.as_ref(), &ext, options);
         let functions = functions(&elf, &code)?;
         let mut declared = declared_maps(&elf, btf.as_ref())?;
         declared.extend(legacy_maps(&elf, btf.as_ref())?);
         declared.extend(data_maps(&elf, btf.as_ref(), &options.name)?);
         initial_values(&elf, &mut declared)?;
         let externs = externs(&elf, btf.as_ref(), &mut declared);
-        let targets = Names::new(&elf, &functions, &declared, &externs).resolve(&code);
+        let mut targets = Names::new(&elf, &functions, &declared, &externs).resolve(&code);
+        for (section, slot, fault) in core_faults {
+            targets.entry(section).or_default().insert(slot, Err(fault));
+        }
         let mut object = Self {
             programs: programs(&elf, &functions),
             sections: elf.sections.iter().map(|section| section.name.to_owned()).collect(),
@@ -282,6 +287,26 @@ fn extension(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Ext, ObjectError> {
         (Some((_, section)), Some(btf)) if !section.data.is_empty() => Ext::parse(section.data, btf),
         _ => Ok(Ext::default()),
     }
+}
+
+/// Resolves CO-RE relocations in place; answers with those that are at fault, by section and slot.
+fn core_relocations(
+    code: &mut Code,
+    elf: &Elf<'_>,
+    btf: Option<&Btf>,
+    ext: &Ext,
+    options: &Options,
+) -> Vec<(usize, usize, ObjectError)> {
+    let Some(btf) = btf.filter(|_| !ext.core.is_empty()) else { return Vec::new() };
+    let target = Target::new(options.target.as_deref().unwrap_or_else(|| uapi()));
+    let mut faults = Vec::new();
+    for (&section, insns) in code {
+        let name = elf.sections[section].name;
+        let Some(relocations) = ext.core.get(name) else { continue };
+        let found = resolve(name, insns, relocations, btf, &target);
+        faults.extend(found.into_iter().map(|(slot, fault)| (section, slot, fault)));
+    }
+    faults
 }
 
 /// The instructions of every code section.

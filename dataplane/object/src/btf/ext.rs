@@ -27,7 +27,6 @@ pub(crate) struct LineRecord {
 
 /// A CO-RE relocation (`struct bpf_core_relo`).
 #[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "read and checked; resolving is the next step")]
 pub(crate) struct CoreRelocation {
     /// Instruction slot in the section.
     pub(crate) slot: u32,

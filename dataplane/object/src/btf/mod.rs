@@ -9,11 +9,14 @@
 mod ext;
 mod layout;
 mod parse;
+mod write;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub(crate) use ext::{Ext, LineRecord};
+pub use write::BtfBuilder;
+
+pub(crate) use ext::{CoreRelocation, Ext, LineRecord};
 
 use crate::cursor::text_at;
 

@@ -1,0 +1,65 @@
+//! Objects made from C by whichever clang is installed.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The compilers that objects must be read from.
+pub(crate) const COMPILERS: [&str; 3] = ["clang-14", "clang-16", "clang-19"];
+
+/// Where the C files are.
+pub(crate) fn corpus() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/corpus/object")
+}
+
+/// Compiles a file with each compiler that is here; says so when none is.
+pub(crate) fn compile(source: &Path) -> Vec<(&'static str, Vec<u8>)> {
+    compile_with(source, &["-g"])
+}
+
+/// The same with other flags.
+pub(crate) fn compile_with(source: &Path, flags: &[&str]) -> Vec<(&'static str, Vec<u8>)> {
+    let objects: Vec<_> =
+        COMPILERS.iter().filter_map(|clang| Some((*clang, run(clang, source, flags)?))).collect();
+    if objects.is_empty() {
+        println!("skipped: none of {COMPILERS:?} is installed");
+    }
+    objects
+}
+
+/// Compiles text that is not in a file.
+pub(crate) fn compile_text(name: &str, text: &str) -> Vec<(&'static str, Vec<u8>)> {
+    let source = scratch(name).with_extension("c");
+    std::fs::write(&source, text).expect("a writable temporary directory");
+    compile(&source)
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("weir-object-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a writable temporary directory");
+    folder.join(name)
+}
+
+fn run(clang: &str, source: &Path, flags: &[&str]) -> Option<Vec<u8>> {
+    let stem = source.file_stem()?.to_str()?;
+    let output = scratch(&format!("{stem}.{clang}.{}.o", flags.concat().replace('/', "_")));
+    let done = Command::new(clang)
+        .args([
+            "-O2",
+            "-target",
+            "bpf",
+            "-I/usr/include/x86_64-linux-gnu",
+            "-I/usr/include/aarch64-linux-gnu",
+        ])
+        .args(["-Wno-unknown-attributes", "-Wno-unused-value"])
+        .args(flags)
+        .arg("-c")
+        .arg(source)
+        .arg("-o")
+        .arg(&output)
+        .output()
+        .ok()?;
+    assert!(done.status.success(), "{clang} {}: {}", source.display(), String::from_utf8_lossy(&done.stderr));
+    std::fs::read(output).ok()
+}
