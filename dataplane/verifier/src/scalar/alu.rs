@@ -174,7 +174,7 @@ impl<const B: u32> Word<B> {
     }
 
     /// The known bits of the numbers of one span.
-    fn bits_of(&self, span: Span) -> Tnum {
+    pub(super) fn bits_of(&self, span: Span) -> Tnum {
         Tnum::of_range(span.lo, span.hi).meet(self.tnum).unwrap_or(self.tnum)
     }
 

@@ -65,6 +65,16 @@ bugs! {
 }
 
 #[cfg(test)]
+pub(crate) use switch::seeded;
+
+/// Never: there are no bugs outside tests.
+#[cfg(not(test))]
+#[inline(always)]
+pub(crate) const fn seeded(_: Bug) -> bool {
+    false
+}
+
+#[cfg(test)]
 pub(crate) mod switch {
     use std::cell::Cell;
 
@@ -86,14 +96,4 @@ pub(crate) mod switch {
         ON.set(None);
         result
     }
-}
-
-#[cfg(test)]
-pub(crate) use switch::seeded;
-
-/// Never: there are no bugs outside tests.
-#[cfg(not(test))]
-#[inline(always)]
-pub(crate) const fn seeded(_: Bug) -> bool {
-    false
 }

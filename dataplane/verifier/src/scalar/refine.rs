@@ -4,7 +4,7 @@
 
 use weir_ebpf::isa::{Cond, Width};
 
-use super::bounds::Bounds;
+use super::bounds::{Bounds, Hull, Span};
 use super::bugs::{Bug, seeded};
 use super::tnum::{Tnum, low_mask};
 use super::{Number, Word};
@@ -44,6 +44,35 @@ fn relation(cond: Cond, taken: bool) -> (Relation, bool) {
         (Cond::SGe, true) | (Cond::SLt, false) => (Less { strict: false }, true),
         (Cond::Set, true) => (Meeting, false),
         (Cond::Set, false) => (Apart, false),
+    }
+}
+
+/// The numbers of `bits` that lack the known ones of `other`.
+fn without_ones(bits: Tnum, other: Tnum) -> Tnum {
+    let ones = if seeded(Bug::ClearUnknown) { other.max() } else { other.value() };
+    Tnum::new(bits.value(), bits.mask() & !ones)
+}
+
+/// A word being gathered from parts of its spans.
+#[derive(Default)]
+struct Gathered<const B: u32> {
+    hull: Hull<B>,
+    tnum: Option<Tnum>,
+}
+
+impl<const B: u32> Gathered<B> {
+    /// Adds the numbers of the span that have these bits.
+    fn add(&mut self, span: Span, bits: Tnum) {
+        if let (Some(lo), Some(hi)) = (bits.next(span.lo), bits.prev(span.hi))
+            && let Some(span) = Span::new(lo, hi)
+        {
+            self.hull.add(span);
+            self.tnum = Some(self.tnum.map_or(bits, |old| old.join(bits)));
+        }
+    }
+
+    fn finish(self) -> Option<Word<B>> {
+        Some(Word { tnum: self.tnum?, bounds: self.hull.finish()? })
     }
 }
 
@@ -101,17 +130,20 @@ impl<const B: u32> Word<B> {
         Some(Self { bounds: self.bounds.without(0)?, ..*self })
     }
 
-    /// Both words, when no bit may be common: a known one of either is a zero of the other.
+    /// Both words, when no bit may be common: a known one of either is a zero of the other. What is
+    /// known may differ from span to span, and some pairs of spans are impossible.
     fn apart(l: Self, r: Self) -> Option<(Self, Self)> {
-        if l.tnum.value() & r.tnum.value() != 0 {
-            return None;
+        let (mut left, mut right) = (Gathered::default(), Gathered::default());
+        for one in l.bounds.spans() {
+            for two in r.bounds.spans() {
+                let (known, other) = (l.bits_of(one), r.bits_of(two));
+                if known.value() & other.value() == 0 {
+                    left.add(one, without_ones(known, other));
+                    right.add(two, without_ones(other, known));
+                }
+            }
         }
-        let ones = |word: &Self| if seeded(Bug::ClearUnknown) { word.tnum.max() } else { word.tnum.value() };
-        let without = |word: &Self, ones: u64| Self {
-            tnum: Tnum::new(word.tnum.value(), word.tnum.mask() & !ones),
-            ..*word
-        };
-        Some((without(&l, ones(&r)), without(&r, ones(&l))))
+        Some((left.finish()?, right.finish()?))
     }
 
     fn refine(relation: Relation, l: Self, r: Self) -> Option<(Self, Self)> {

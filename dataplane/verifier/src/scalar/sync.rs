@@ -43,6 +43,9 @@ fn learn_bits<const B: u32>(bounds: &Bounds<B>, tnum: Tnum) -> Option<Tnum> {
 impl<const BITS: u32, const HALF: u32> Number<BITS, HALF> {
     /// The same set with each view as tight as the others allow; `None` when the set is empty.
     pub(super) fn reduced(self) -> Option<Self> {
+        if let Some(value) = self.as_constant() {
+            return self.contains(value).then(|| Self::constant(value));
+        }
         let mut number = self;
         loop {
             let next = number.reduce_once()?;

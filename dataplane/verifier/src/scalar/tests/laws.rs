@@ -238,3 +238,28 @@ fn members_stay_in_16_bits() {
 fn members_stay_through_conversions() {
     sampled_conversions(7, 20_000 * effort()).unwrap();
 }
+
+#[test]
+#[ignore = "prints how long operations take"]
+fn time_of_operations() {
+    let mut source = Source::new(9);
+    let pairs: Vec<(Scalar, Scalar)> = (0..4096)
+        .map(|_| {
+            let (a, b) = (source.word(64), source.word(64));
+            (source.number_with(a), source.number_with(b))
+        })
+        .collect();
+    let time = |name: &str, run: &dyn Fn(&Scalar, &Scalar)| {
+        let start = std::time::Instant::now();
+        for _ in 0..20 {
+            pairs.iter().for_each(|(l, r)| run(l, r));
+        }
+        println!("{name:10} {:5} ns", start.elapsed().as_nanos() / (20 * pairs.len() as u128));
+    };
+    for &op in AluOp::ALL {
+        time(op.symbol(), &|l, r| _ = std::hint::black_box(Scalar::alu(op, Width::W64, l, r)));
+    }
+    for &cond in Cond::ALL {
+        time(cond.symbol(), &|l, r| _ = std::hint::black_box(Scalar::refine(cond, Width::W64, true, l, r)));
+    }
+}
