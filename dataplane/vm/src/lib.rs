@@ -3,6 +3,7 @@
 pub mod context;
 pub mod env;
 pub mod helpers;
+pub mod jit;
 pub mod loaded;
 pub mod run;
 pub mod table;

@@ -1,0 +1,64 @@
+//! What compiled code refers to outside itself: helper bodies and maps, as addresses.
+
+use weir_ebpf::abi::Helper;
+
+/// What a program is linked with.
+pub(crate) struct Link<'a> {
+    /// The body of a helper, a [`crate::HelperFn`].
+    pub(crate) helper: &'a dyn Fn(u32) -> Option<usize>,
+    /// What there is to know of each of the program's maps.
+    pub(crate) maps: &'a [MapLink],
+}
+
+/// Where a map is, and where its values are when their addresses can be computed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MapLink {
+    /// What programs and helper bodies know the map by.
+    pub(crate) address: usize,
+    /// Address of the first value, of kinds whose values [`weir_ebpf::isa::Imm64::MapValue`] may name.
+    pub(crate) direct: Option<usize>,
+    /// What can be done without a call.
+    pub(crate) shape: Shape,
+}
+
+/// What is known of a map's insides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Shape {
+    /// Nothing: every operation is a call.
+    Opaque,
+    /// Value `index` is at `base + index * stride`, for the first worker.
+    Array {
+        /// Value 0 of worker 0.
+        base: usize,
+        /// Bytes from value to value.
+        stride: usize,
+        /// How many values.
+        len: u32,
+        /// When each worker has values of its own.
+        workers: Option<Workers>,
+    },
+    /// A prog array: `len` words of 32 bits, each 0 or the number of a program plus one.
+    Programs {
+        /// The first word.
+        base: usize,
+        /// How many.
+        len: u32,
+    },
+}
+
+/// The values of a per-worker array.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Workers {
+    /// How many workers have values.
+    pub(crate) count: u32,
+    /// Bytes from one worker's values to the next one's.
+    pub(crate) stride: i32,
+}
+
+impl Link<'_> {
+    /// Every helper that has a body, with its address.
+    pub(crate) fn helpers(&self) -> impl Iterator<Item = (u32, usize)> {
+        let numbers = Helper::ALL.iter().map(|helper| *helper as u32);
+        numbers.filter_map(|number| Some((number, (self.helper)(number)?)))
+    }
+}

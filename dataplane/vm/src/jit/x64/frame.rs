@@ -1,0 +1,190 @@
+//! How functions begin and end, and what each needs to keep.
+
+use dynasmrt::{DynasmApi as _, dynasm};
+use weir_ebpf::abi::MAX_STACK;
+use weir_ebpf::isa::{Imm64, Source, Width};
+use weir_ebpf::{Insn, Program, Reg};
+use weir_verifier::Facts;
+
+use super::asm::{Asm, Gpr, Label};
+use super::{Emitter, JitError, RUN, gpr};
+
+/// A function of the program as machine code sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Frame {
+    /// First slot.
+    pub(super) start: usize,
+    /// Behind the last slot.
+    pub(super) end: usize,
+    /// Where calls go.
+    pub(super) entry: Label,
+    /// Whether it is entered from outside: the first function, and callbacks. Then the run comes in rdi,
+    /// and r12 is the caller's.
+    pub(super) door: bool,
+    /// Whether it has use for the run.
+    pub(super) run: bool,
+    /// Whether it needs rbp: it uses its stack, or calls.
+    pub(super) linked: bool,
+    /// What it saves for its caller, in the order of pushing.
+    pub(super) saved: Vec<Gpr>,
+    /// Bytes between rbp and what is saved.
+    pub(super) stack: i32,
+}
+
+/// Finds out what each function needs.
+pub(super) fn frames(
+    program: &Program,
+    facts: Option<&Facts>,
+    asm: &mut Asm,
+) -> Result<Vec<Frame>, JitError> {
+    let ends = program.functions.iter().skip(1).map(|next| next.start).chain([program.insns.len()]);
+    let mut frames = Vec::with_capacity(program.functions.len());
+    for (number, (function, end)) in program.functions.iter().zip(ends).enumerate() {
+        let insns = program.insns.get(function.start..end);
+        let target = function.start as i64;
+        let insns = insns.ok_or(JitError::Target { slot: 0, target })?;
+        let reached = |slot: usize| facts.is_none_or(|facts| facts.insns[slot].reached);
+        let live =
+            insns.iter().enumerate().filter(|(at, _)| reached(function.start + at)).map(|(_, insn)| insn);
+        let stack = facts.map_or(MAX_STACK as u32, |facts| facts.functions[number].stack_bytes);
+        let door = number == 0 || is_callback(program, function.start);
+        frames.push(Frame::new(function.start, end, asm.label(), door, stack, live));
+    }
+    Ok(frames)
+}
+
+/// Whether the address of the function at this slot is taken.
+fn is_callback(program: &Program, start: usize) -> bool {
+    program.insns.iter().enumerate().any(|(slot, insn)| match insn {
+        Insn::LoadImm64 { value: Imm64::Function(off), .. } => {
+            slot as i64 + 1 + i64::from(*off) == start as i64
+        }
+        _ => false,
+    })
+}
+
+impl Frame {
+    fn new<'i>(
+        start: usize,
+        end: usize,
+        entry: Label,
+        door: bool,
+        stack: u32,
+        insns: impl Iterator<Item = &'i Insn>,
+    ) -> Self {
+        let mut named = [false; Reg::COUNT];
+        let (mut run, mut calls) = (false, false);
+        for insn in insns {
+            for reg in registers(insn).into_iter().flatten() {
+                named[reg.index()] = true;
+            }
+            match insn {
+                Insn::Call { .. }
+                | Insn::CallLocal { .. }
+                | Insn::CallReg { .. }
+                | Insn::LoadPacket { .. } => {
+                    (run, calls) = (true, true);
+                }
+                Insn::MayGoto { .. } => run = true,
+                _ => {}
+            }
+        }
+        let kept = [Reg::R6, Reg::R7, Reg::R8, Reg::R9];
+        let mut saved: Vec<Gpr> = kept.into_iter().filter(|reg| named[reg.index()]).map(gpr).collect();
+        if door && run {
+            saved.push(RUN);
+        }
+        let linked = calls || named[Reg::R10.index()];
+        // Behind the pushes rsp is aligned to 16 bytes, as calls want it: rbp is.
+        let stack = stack.next_multiple_of(8) as usize;
+        let pushed = 8 * saved.len();
+        let stack = if linked { (stack + pushed).next_multiple_of(16) - pushed } else { 0 };
+        Self { start, end, entry, door, run, linked, saved, stack: stack as i32 }
+    }
+}
+
+/// The registers that an instruction names.
+fn registers(insn: &Insn) -> [Option<Reg>; 2] {
+    let second = |src: &Source| match src {
+        Source::Reg(reg) => Some(*reg),
+        Source::Imm(_) => None,
+    };
+    match insn {
+        Insn::Alu { dst, src, .. } | Insn::Mov { dst, src, .. } | Insn::Branch { dst, src, .. } => {
+            [Some(*dst), second(src)]
+        }
+        Insn::MovSx { dst, src, .. } => [Some(*dst), Some(*src)],
+        Insn::Neg { dst, .. } | Insn::Swap { dst, .. } | Insn::LoadImm64 { dst, .. } => [Some(*dst), None],
+        Insn::Load { dst, base, .. } | Insn::LoadAcquire { dst, base, .. } => [Some(*dst), Some(*base)],
+        Insn::Store { base, src, .. } => [Some(*base), second(src)],
+        Insn::StoreRelease { base, src, .. } | Insn::Atomic { base, src, .. } => [Some(*base), Some(*src)],
+        Insn::LoadPacket { index, .. } => [*index, None],
+        Insn::CallReg { reg } => [Some(*reg), None],
+        Insn::SecondHalf
+        | Insn::Goto { .. }
+        | Insn::GotoLong { .. }
+        | Insn::MayGoto { .. }
+        | Insn::Call { .. }
+        | Insn::CallLocal { .. }
+        | Insn::CallKfunc { .. }
+        | Insn::Exit => [None, None],
+    }
+}
+
+impl Emitter<'_> {
+    pub(super) fn frame(&self) -> &Frame {
+        &self.frames[self.function]
+    }
+
+    pub(super) fn prologue(&mut self) {
+        let frame = self.frames[self.function].clone();
+        if frame.linked {
+            dynasm!(self.asm.ops ; .arch x64 ; push rbp ; mov rbp, rsp);
+        }
+        if frame.stack > 0 {
+            self.asm.arith_imm(
+                Width::W64,
+                super::asm::Arith::Sub,
+                super::asm::Rm::Reg(Gpr::Rsp),
+                frame.stack,
+            );
+        }
+        for reg in &frame.saved {
+            self.push(*reg);
+        }
+        if frame.door && frame.run {
+            dynasm!(self.asm.ops ; .arch x64 ; mov r12, rdi);
+        }
+    }
+
+    /// Takes the frame down, up to the return address. r10, r11, rdi and the argument registers stay.
+    pub(super) fn epilogue(&mut self) {
+        let frame = self.frames[self.function].clone();
+        for reg in frame.saved.iter().rev() {
+            self.pop(*reg);
+        }
+        if frame.linked {
+            dynasm!(self.asm.ops ; .arch x64 ; leave);
+        }
+    }
+
+    /// Returns r0 to whoever called the function.
+    pub(super) fn exit(&mut self) {
+        self.epilogue();
+        dynasm!(self.asm.ops ; .arch x64 ; ret);
+    }
+
+    fn push(&mut self, reg: Gpr) {
+        if reg as u8 >= 8 {
+            self.asm.ops.push(0x41);
+        }
+        self.asm.ops.push(0x50 | reg as u8 & 7);
+    }
+
+    fn pop(&mut self, reg: Gpr) {
+        if reg as u8 >= 8 {
+            self.asm.ops.push(0x41);
+        }
+        self.asm.ops.push(0x58 | reg as u8 & 7);
+    }
+}
