@@ -3,19 +3,33 @@
 //! A program is data until this crate has said yes. It relies on nothing but `weir-ebpf`; it does
 //! not know how programs run.
 //!
-//! The way of a program: [`shape`] checks jumps and functions, `explore` walks every path with an
-//! abstract state, `facts` keeps what held on all of them.
+//! The way of a program: `shape` checks jumps and functions, `explore` walks every path with an
+//! abstract `state`, `transfer` says what each instruction does to it and asks for, `prune` cuts
+//! off what was proven already, [`facts`] keeps what held on all paths. The rules follow
+//! kernel/bpf/verifier.c of Linux 6.18 for a loader with CAP_BPF and CAP_PERFMON.
 #![forbid(unsafe_code)]
 
+mod compat;
+mod depth;
+mod explore;
 pub mod facts;
+mod liveness;
+mod prune;
 mod reject;
 mod rule;
 pub mod scalar;
 mod shape;
+mod stack;
+mod state;
+mod subsume;
+mod transfer;
+mod value;
 
 use std::sync::Arc;
 
+use explore::Explorer;
 pub use facts::{Access, Facts};
+use liveness::Liveness;
 pub use reject::Reject;
 pub use rule::Rule;
 use weir_ebpf::Program;
@@ -50,14 +64,20 @@ impl Default for Options {
 
 /// Proves that the program is safe to run, or says why not.
 pub fn verify(program: Arc<Program>, options: &Options) -> Result<Verified, Box<Reject>> {
-    let _ = options;
-    let refused = match shape::check(&program) {
-        Err(reject) => reject,
-        Ok(_) => {
-            Reject::new(0, Rule::Unsupported, "weir does not yet prove programs of this kind".to_owned())
-        }
-    };
-    Err(Box::new(refused.locate(&program)))
+    match prove(&program, options) {
+        Ok((facts, stats)) => Ok(Verified { program, facts, stats, log: String::new() }),
+        Err(reject) => Err(Box::new(reject.locate(&program))),
+    }
+}
+
+fn prove(program: &Program, options: &Options) -> Result<(Facts, Stats), Box<Reject>> {
+    let shape = shape::check(program)?;
+    let liveness = Liveness::of(program, &shape);
+    let mut explorer = Explorer::new(program, &shape, &liveness, options);
+    explorer.run().map_err(|reject| Box::new(Reject { stats: explorer.stats(), ..*reject }))?;
+    let stats = explorer.stats();
+    let facts = depth::finish(program, &shape, &liveness, explorer)?;
+    Ok((facts, stats))
 }
 
 /// What verification took.

@@ -3,6 +3,7 @@
 //! What comes after may index by slot and follow jumps and calls without asking again. All walks
 //! keep their own list of what is left to do; none recurses over input.
 
+use weir_ebpf::abi::helper::Helper;
 use weir_ebpf::isa::{Imm64, Insn};
 use weir_ebpf::{Program, Reg};
 
@@ -38,10 +39,10 @@ impl Shape {
     }
 }
 
-type Check<T = ()> = Result<T, Reject>;
+type Check<T = ()> = Result<T, Box<Reject>>;
 
 fn refuse<T>(slot: usize, rule: Rule, message: impl Into<String>) -> Check<T> {
-    Err(Reject::new(slot, rule, message.into()))
+    Err(Box::new(Reject::new(slot, rule, message.into())))
 }
 
 /// Checks the shape of a program.
@@ -106,8 +107,11 @@ fn check_insn(program: &Program, shape: &mut Shape, slot: usize) -> Check {
     match *insn {
         Insn::LoadImm64 { value, .. } => check_immediate(program, shape, slot, value),
         Insn::CallLocal { off } => note_call(program, shape, slot, off),
-        Insn::Call { .. } => {
-            shape.prune_points[slot] = false;
+        Insn::Call { helper } => {
+            // Where a callback comes back to.
+            if helper == Helper::Loop as u32 || helper == Helper::ForEachMapElem as u32 {
+                shape.prune_points[slot] = true;
+            }
             Ok(())
         }
         Insn::CallKfunc { btf_id, .. } => {

@@ -5,6 +5,7 @@
 //! it yields, and who may touch it (net/core/filter.c: `xdp_is_valid_access`,
 //! `tc_cls_act_is_valid_access`, `sk_filter_is_valid_access`, `bpf_skb_is_valid_access`).
 
+use crate::isa::Size;
 use crate::program::ProgramType;
 
 /// What a read of the field gives.
@@ -168,7 +169,7 @@ context_fields! {
     /// Segment size of a GSO packet; 0 here.
     GsoSize = "gso_size", 176, 4, Number, Read, Read;
     /// Which clock `tstamp` is of.
-    TstampType = "tstamp_type", 180, 1, Number, Read, Read;
+    TstampType = "tstamp_type", 180, 1, Number, Read, None;
     /// Hardware receive time, ns; 0 here.
     Hwtstamp = "hwtstamp", 184, 8, Number, Read, None;
 }
@@ -198,6 +199,41 @@ impl ContextField {
             ContextField::Xdp(field) => field.size(),
             ContextField::Skb(field) => field.size(),
         }
+    }
+
+    /// The first byte behind it in the program's view.
+    pub const fn end(self) -> u32 {
+        self.offset() + self.size()
+    }
+
+    /// Whether a program of this type may read `size` at `offset`, which lies inside the field and
+    /// is a multiple of the size (`xdp_is_valid_access`, `bpf_skb_is_valid_access`).
+    pub fn may_read(self, program: ProgramType, offset: u32, size: Size) -> bool {
+        let whole = offset == self.offset() && size.bytes() == self.size();
+        let sized = match self {
+            ContextField::Xdp(_) => size == Size::W,
+            // Any size up to 8: the words of `cb` count as one piece of memory.
+            ContextField::Skb(SkbField::Cb) => true,
+            ContextField::Skb(SkbField::RemoteIp6 | SkbField::LocalIp6) => size == Size::W,
+            ContextField::Skb(_) => match self.kind() {
+                FieldKind::Number => whole || self.size() == 4 && size.bytes() < 4,
+                FieldKind::PacketStart
+                | FieldKind::PacketEnd
+                | FieldKind::PacketMeta
+                | FieldKind::Socket
+                | FieldKind::FlowKeys => whole,
+            },
+        };
+        self.access(program) != FieldAccess::None && sized
+    }
+
+    /// Whether a program of this type may write `size` in it, aligned to the size.
+    pub fn may_write(self, program: ProgramType, size: Size) -> bool {
+        let sized = match self {
+            ContextField::Skb(SkbField::Cb) => true,
+            ContextField::Xdp(_) | ContextField::Skb(_) => size.bytes() == self.size(),
+        };
+        self.access(program) == FieldAccess::ReadWrite && sized
     }
 
     /// What a read of it gives.

@@ -1,0 +1,67 @@
+//! What is known after the walk: stack depth over call chains, tail calls, and the finished facts.
+
+use weir_ebpf::Program;
+use weir_ebpf::abi::{MAX_CALL_FRAMES, MAX_STACK};
+
+use crate::explore::{Check, Explorer};
+use crate::facts::Facts;
+use crate::liveness::Liveness;
+use crate::reject::Reject;
+use crate::rule::Rule;
+use crate::shape::Shape;
+
+/// Most stack of the frames above a function that can tail call (`check_max_stack_depth`).
+const ABOVE_TAIL_CALL_MAX: u32 = 256;
+
+/// Completes the facts of a walk, and checks what only all of it can tell.
+pub(crate) fn finish(
+    program: &Program,
+    shape: &Shape,
+    liveness: &Liveness,
+    explorer: Explorer<'_>,
+) -> Check<Facts> {
+    let Explorer { mut facts, stack_used, .. } = explorer;
+    for (function, used) in facts.functions.iter_mut().zip(&stack_used) {
+        function.stack_bytes = used.next_multiple_of(8);
+    }
+    for &function in &shape.bottom_up {
+        let called = shape.calls[function].iter().any(|&(_, callee)| facts.functions[callee].tail_calls);
+        facts.functions[function].tail_calls |= called;
+    }
+    check_depth(program, shape, &facts)?;
+    for (slot, insn) in facts.insns.iter_mut().enumerate() {
+        insn.live_out = liveness.live_out(slot);
+    }
+    Ok(facts)
+}
+
+/// Adds stack up over the deepest call chains: callees come first, so each is known in time.
+fn check_depth(program: &Program, shape: &Shape, facts: &Facts) -> Check {
+    // Walk callers before callees, carrying the most bytes and frames above each function.
+    let mut above = vec![(0u32, 1usize, 0u32); shape.functions.len()];
+    for &function in shape.bottom_up.iter().rev() {
+        let (bytes, frames, before) = above[function];
+        let total = bytes + facts.functions[function].stack_bytes.next_multiple_of(16);
+        let slot = shape.functions[function].start;
+        if total > MAX_STACK as u32 {
+            let message = format!("combined stack size of {frames} calls is {total}. Too large");
+            return Err(Box::new(Reject::new(slot, Rule::StackDepth, message)));
+        }
+        if frames > MAX_CALL_FRAMES {
+            let message = format!("the call stack of {frames} frames is too deep !");
+            return Err(Box::new(Reject::new(slot, Rule::CallDepth, message)));
+        }
+        if before >= ABOVE_TAIL_CALL_MAX && frames > 1 && facts.functions[function].tail_calls {
+            let message = format!(
+                "tail_calls are not allowed when call stack of previous frames is {before} bytes. Too large"
+            );
+            return Err(Box::new(Reject::new(slot, Rule::TailCallStack, message)));
+        }
+        for &(_, callee) in &shape.calls[function] {
+            let below = &mut above[callee];
+            *below = (below.0.max(total), below.1.max(frames + 1), below.2.max(total));
+        }
+    }
+    debug_assert_eq!(program.functions.len(), facts.functions.len());
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! Walking every path of a program with an abstract state.
+//!
+//! Paths that wait stand on a list of our own, last first, as in the kernel: at a branch the
+//! fallthrough is walked first. `prune` cuts a path off where it reaches a state that was proven
+//! already. What each instruction does to the state is in `transfer/`.
+
+use std::collections::HashSet;
+
+use weir_ebpf::Program;
+use weir_ebpf::isa::{Insn, Reg};
+
+use crate::facts::Facts;
+use crate::liveness::Liveness;
+use crate::prune::{Seen, Visit};
+use crate::reject::Reject;
+use crate::rule::Rule;
+use crate::shape::Shape;
+use crate::state::State;
+use crate::value::{Id, Value};
+use crate::{Options, Stats};
+
+/// Most branches that may wait (`BPF_COMPLEXITY_LIMIT_JMP_SEQ`).
+const PENDING_MAX: usize = 8192;
+
+/// What a step of verification answers.
+pub(crate) type Check<T = ()> = Result<T, Box<Reject>>;
+
+/// Where a path goes after an instruction.
+pub(crate) enum Step {
+    /// On to this slot.
+    To(usize),
+    /// The path is over.
+    End,
+}
+
+/// A path that waits to be walked.
+struct Pending {
+    slot: usize,
+    state: State,
+    /// The kept state that it comes from.
+    parent: Option<usize>,
+}
+
+/// A walk over a program.
+pub(crate) struct Explorer<'a> {
+    pub(crate) program: &'a Program,
+    pub(crate) shape: &'a Shape,
+    pub(crate) liveness: &'a Liveness,
+    pub(crate) options: &'a Options,
+    pub(crate) facts: Facts,
+    pub(crate) seen: Seen,
+    /// The state of the path being walked, before the instruction at `slot`.
+    pub(crate) state: State,
+    /// The instruction being walked.
+    pub(crate) slot: usize,
+    /// Deepest byte of stack used by each function.
+    pub(crate) stack_used: Vec<u32>,
+    /// Call instructions that were walked before.
+    pub(crate) seen_calls: HashSet<usize>,
+    pending: Vec<Pending>,
+    ids: Id,
+    processed: u64,
+    pub(crate) jumps: u64,
+}
+
+impl<'a> Explorer<'a> {
+    /// A walk that stands at the entry.
+    pub(crate) fn new(program: &'a Program, shape: &'a Shape, liveness: &'a Liveness, options: &'a Options) -> Self {
+        let mut facts = Facts::default();
+        facts.insns.resize(program.insns.len(), Default::default());
+        facts.functions.resize(shape.functions.len(), Default::default());
+        Self {
+            program,
+            shape,
+            liveness,
+            options,
+            facts,
+            seen: Seen::new(program.insns.len()),
+            state: State::entry(),
+            slot: 0,
+            stack_used: vec![0; shape.functions.len()],
+            seen_calls: HashSet::new(),
+            pending: Vec::new(),
+            ids: 0,
+            processed: 0,
+            jumps: 0,
+        }
+    }
+
+    /// Walks every path.
+    pub(crate) fn run(&mut self) -> Check {
+        loop {
+            self.walk_path()?;
+            let Some(next) = self.pending.pop() else {
+                return Ok(());
+            };
+            (self.slot, self.state) = (next.slot, next.state);
+            self.seen.parent = next.parent;
+        }
+    }
+
+    /// Walks one path to its end, leaving the other ways of its branches pending.
+    fn walk_path(&mut self) -> Check {
+        loop {
+            self.processed += 1;
+            if self.processed > self.options.insns_max {
+                let message = format!("BPF program is too large. Processed {} insn", self.processed);
+                return self.refuse(Rule::TooLarge, message);
+            }
+            if self.options.prune && self.shape.prune_points[self.slot] {
+                match self.visit()? {
+                    Visit::Known => {
+                        self.seen.path_ends();
+                        return Ok(());
+                    }
+                    Visit::New => {}
+                }
+            }
+            self.facts.insns[self.slot].reached = true;
+            match self.step()? {
+                Step::To(slot) => self.slot = slot,
+                Step::End => {
+                    self.seen.path_ends();
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Walks one instruction.
+    fn step(&mut self) -> Check<Step> {
+        match self.program.insns[self.slot] {
+            Insn::Alu { width, op, dst, src } => self.alu(width, op, dst, src)?,
+            Insn::Mov { width, dst, src } => self.mov(width, dst, src)?,
+            Insn::MovSx { width, from, dst, src } => self.movsx(width, from, dst, src)?,
+            Insn::Neg { width, dst } => self.neg(width, dst)?,
+            Insn::Swap { kind, size, dst } => self.swap(kind, size, dst)?,
+            Insn::LoadImm64 { dst, value } => {
+                self.load_immediate(dst, value);
+                return Ok(Step::To(self.slot + 2));
+            }
+            Insn::SecondHalf => return self.refuse(Rule::BadInstruction, "invalid bpf_ld_imm64 insn"),
+            Insn::Load { size, signed, dst, base, off } => self.load(size, signed, dst, base, off)?,
+            Insn::Store { size, base, off, src } => self.store(size, base, off, src)?,
+            Insn::Atomic { size, op, base, off, src } => self.atomic(size, op, base, off, src)?,
+            Insn::LoadAcquire { size, dst, base, off } => self.load_acquire(size, dst, base, off)?,
+            Insn::StoreRelease { size, base, off, src } => self.store_release(size, base, off, src)?,
+            Insn::LoadPacket { index, .. } => self.load_packet(index)?,
+            Insn::Goto { off } => return Ok(self.goto(i64::from(off))),
+            Insn::GotoLong { off } => return Ok(self.goto(i64::from(off))),
+            Insn::Branch { width, cond, dst, src, off } => return self.branch(width, cond, dst, src, off),
+            Insn::MayGoto { off } => return self.may_goto(off),
+            Insn::Call { helper } => return self.call_helper(helper),
+            Insn::CallLocal { off } => return Ok(Step::To(self.call_local(off)?)),
+            Insn::CallKfunc { .. } => {
+                return self.refuse(Rule::KernelFunction, "calling kernel function is not allowed");
+            }
+            Insn::CallReg { .. } => return self.refuse(Rule::BadInstruction, "unknown opcode 8d"),
+            Insn::Exit => return self.exit(),
+        }
+        Ok(Step::To(self.slot + 1))
+    }
+
+    fn goto(&mut self, off: i64) -> Step {
+        self.jumps += 1;
+        Step::To((self.slot as i64 + 1 + off) as usize)
+    }
+
+    /// Leaves a path to be walked later.
+    pub(crate) fn push(&mut self, slot: usize, state: State) -> Check {
+        if self.pending.len() >= PENDING_MAX {
+            let message = format!("The sequence of {PENDING_MAX} jumps is too complex.");
+            return self.refuse(Rule::TooManyBranches, message);
+        }
+        let parent = self.seen.fork();
+        self.pending.push(Pending { slot, state, parent });
+        Ok(())
+    }
+
+    /// A refusal of the instruction being walked.
+    pub(crate) fn refuse<T>(&self, rule: Rule, message: impl Into<String>) -> Check<T> {
+        Err(Box::new(Reject::new(self.slot, rule, message.into())))
+    }
+
+    /// A name not used before.
+    pub(crate) fn new_id(&mut self) -> Id {
+        self.ids += 1;
+        self.ids
+    }
+
+    /// What a register holds, which must be something.
+    pub(crate) fn read(&self, reg: Reg) -> Check<Value> {
+        match self.state.reg(reg) {
+            Value::NotInit => self.refuse(Rule::Uninitialised, format!("R{} !read_ok", reg.index())),
+            value => Ok(*value),
+        }
+    }
+
+    /// What the walk took so far.
+    pub(crate) fn stats(&self) -> Stats {
+        Stats { processed: self.processed, states: self.seen.total(), peak_states: self.seen.peak() }
+    }
+
+    pub(crate) fn processed(&self) -> u64 {
+        self.processed
+    }
+}

@@ -1,0 +1,233 @@
+//! The stack of one frame, byte by byte, with the values spilled into it.
+//!
+//! ```text
+//!   r10-16          r10-8           r10
+//!    | slot 1 ······ | slot 0 ······ |      byte 0 of a slot is its lowest address
+//! ```
+//!
+//! A byte that was never written may be read, as the kernel allows those with CAP_PERFMON; it has
+//! any value. So "anything" and "never written" mean the same to every rule here.
+
+use weir_ebpf::abi::MAX_STACK;
+
+use crate::scalar::Scalar;
+use crate::value::{Number, Value};
+use weir_ebpf::isa::{AluOp, Width};
+
+/// What one byte holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Byte {
+    /// Never written.
+    #[default]
+    Invalid,
+    /// Anything.
+    Misc,
+    /// Zero.
+    Zero,
+    /// A byte of the value spilled into its slot.
+    Spill,
+}
+
+/// Eight bytes of stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot {
+    /// What each byte holds; lowest address first.
+    pub(crate) bytes: [Byte; 8],
+    /// What was spilled: its bytes stand at the slot's start and are marked. `NotInit` if nothing.
+    /// A number spilled with fewer than eight bytes is kept zero-extended from them.
+    pub(crate) spilled: Value,
+}
+
+impl Slot {
+    /// A slot never written.
+    pub(crate) const EMPTY: Slot = Slot { bytes: [Byte::Invalid; 8], spilled: Value::NotInit };
+
+    /// How many bytes of a value stand here.
+    pub(crate) fn spilled_bytes(&self) -> usize {
+        self.bytes.iter().take_while(|&&byte| byte == Byte::Spill).count()
+    }
+
+    /// Whether a pointer was spilled here.
+    fn holds_pointer(&self) -> bool {
+        matches!(self.spilled, Value::Pointer(_))
+    }
+
+    /// Forgets the spilled value; its bytes can be anything.
+    fn forget(&mut self) {
+        self.spilled = Value::NotInit;
+        for byte in &mut self.bytes {
+            if *byte == Byte::Spill {
+                *byte = Byte::Misc;
+            }
+        }
+    }
+}
+
+/// A frame's stack, down to the lowest slot written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stack {
+    slots: Vec<Slot>,
+}
+
+/// Why a read of the stack was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BadFill {
+    /// Part of a pointer was asked for.
+    PointerPart,
+}
+
+/// The slot and the byte in it of an offset from r10 (-512..0).
+fn place(off: i64) -> (usize, usize) {
+    let below = (-off - 1) as usize;
+    (below / 8, 7 - below % 8)
+}
+
+/// The low `bytes` bytes of a number.
+fn cut(number: Number, bytes: u32) -> Number {
+    let mask = if bytes >= 8 { u64::MAX } else { (1 << (bytes * 8)) - 1 };
+    if number.range.umax() <= mask {
+        return number;
+    }
+    Number::new(Scalar::alu(AluOp::And, Width::W64, &number.range, &Scalar::constant(mask)))
+}
+
+impl Stack {
+    /// The slots that were written, from the top down.
+    pub(crate) fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// A slot by index, whether written or not.
+    pub(crate) fn slot(&self, index: usize) -> Slot {
+        self.slots.get(index).copied().unwrap_or(Slot::EMPTY)
+    }
+
+    fn slot_mut(&mut self, index: usize) -> &mut Slot {
+        assert!(index < MAX_STACK / 8, "offsets were checked against the stack's size");
+        if self.slots.len() <= index {
+            self.slots.resize(index + 1, Slot::EMPTY);
+        }
+        &mut self.slots[index]
+    }
+
+    /// Makes a slot's content anything, if it was written.
+    pub(crate) fn forget_slot(&mut self, index: usize) {
+        if let Some(slot) = self.slots.get_mut(index) {
+            *slot = Slot::EMPTY;
+        }
+    }
+
+    /// Drops the slots at the bottom that say nothing.
+    pub(crate) fn trim(&mut self) {
+        while self.slots.last() == Some(&Slot::EMPTY) {
+            self.slots.pop();
+        }
+    }
+
+    /// Goes over the spilled values.
+    pub(crate) fn for_each_spilled(&mut self, mut change: impl FnMut(&mut Value)) {
+        for slot in &mut self.slots {
+            if slot.spilled_bytes() > 0 {
+                change(&mut slot.spilled);
+                if matches!(slot.spilled, Value::NotInit) {
+                    slot.forget();
+                }
+            }
+        }
+    }
+
+    /// Writes `size` bytes, aligned to their size, at a known offset. A pointer has size 8.
+    pub(crate) fn write(&mut self, off: i64, size: u32, value: Value) {
+        let (index, at) = place(off);
+        let size = size as usize;
+        let slot = self.slot_mut(index);
+        slot.forget();
+        let kind = match value {
+            Value::Number(number) if at == 0 => {
+                slot.spilled = Value::Number(cut(number, size as u32));
+                Byte::Spill
+            }
+            Value::Pointer(_) if size == 8 => {
+                slot.spilled = value;
+                Byte::Spill
+            }
+            _ if value.is_null() => Byte::Zero,
+            Value::Number(_) | Value::Pointer(_) | Value::NotInit => Byte::Misc,
+        };
+        slot.bytes[at..at + size].fill(kind);
+    }
+
+    /// Reads `size` bytes, aligned to their size, at a known offset.
+    pub(crate) fn read(&self, off: i64, size: u32) -> Result<Value, BadFill> {
+        let (index, at) = place(off);
+        let slot = self.slot(index);
+        let bytes = &slot.bytes[at..at + size as usize];
+        let spilled = slot.spilled_bytes();
+        if slot.holds_pointer() {
+            return if size == 8 { Ok(slot.spilled) } else { Err(BadFill::PointerPart) };
+        }
+        if at == 0
+            && spilled >= size as usize
+            && let Value::Number(number) = slot.spilled
+        {
+            return Ok(Value::Number(cut(number, size)));
+        }
+        let zero = |&byte: &Byte| byte == Byte::Zero || byte == Byte::Spill && slot.spilled.is_null();
+        Ok(if bytes.iter().all(zero) { Value::constant(0) } else { Value::unknown() })
+    }
+
+    /// Whether every byte of `from..to` is zero.
+    pub(crate) fn all_zero(&self, from: i64, to: i64) -> bool {
+        (from..to).all(|off| {
+            let (index, at) = place(off);
+            let slot = self.slot(index);
+            match slot.bytes[at] {
+                Byte::Zero => true,
+                Byte::Spill => slot.spilled.is_null(),
+                Byte::Invalid | Byte::Misc => false,
+            }
+        })
+    }
+
+    /// Something was written somewhere in `from..to`: each byte may hold anything, or what it held.
+    pub(crate) fn smear(&mut self, from: i64, to: i64, zero: bool) {
+        for off in from..to {
+            let (index, at) = place(off);
+            let slot = self.slot_mut(index);
+            if zero && (slot.bytes[at] == Byte::Zero || slot.bytes[at] == Byte::Spill && slot.spilled.is_null())
+            {
+                continue;
+            }
+            slot.forget();
+            slot.bytes[at] = Byte::Misc;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::{Kind, Pointer};
+
+    #[test]
+    fn what_was_spilled_comes_back() {
+        let mut stack = Stack::default();
+        stack.write(-8, 8, Value::constant(0x1122_3344_5566_7788));
+        assert_eq!(stack.read(-8, 4), Ok(Value::constant(0x5566_7788)));
+        assert_eq!(stack.read(-4, 4), Ok(Value::unknown()));
+        stack.write(-8, 2, Value::constant(0));
+        assert_eq!(stack.read(-8, 8), Ok(Value::unknown()));
+        assert_eq!(stack.read(-8, 2), Ok(Value::constant(0)));
+    }
+
+    #[test]
+    fn a_pointer_comes_back_whole_or_not_at_all() {
+        let mut stack = Stack::default();
+        let pointer = Value::Pointer(Pointer::new(Kind::Context));
+        stack.write(-16, 8, pointer);
+        assert_eq!(stack.read(-16, 8), Ok(pointer));
+        assert_eq!(stack.read(-16, 4), Err(BadFill::PointerPart));
+        stack.smear(-12, -11, false);
+        assert_eq!(stack.read(-16, 8), Ok(Value::unknown()));
+    }
+}

@@ -1,0 +1,121 @@
+//! The abstract state of a run: frames with registers and stack, references, the lock.
+
+use std::rc::Rc;
+
+use weir_ebpf::Reg;
+
+use crate::stack::Stack;
+use crate::value::{Id, Kind, MapRef, Pointer, Value};
+
+/// One active function.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    /// Which function, by index.
+    pub(crate) function: usize,
+    /// The call that started it, by slot; it stands in the frame before.
+    pub(crate) callsite: usize,
+    /// Whether a helper calls it, so that its return goes back to the helper.
+    pub(crate) callback: bool,
+    /// Registers.
+    pub(crate) regs: [Value; Reg::COUNT],
+    /// Stack.
+    pub(crate) stack: Stack,
+    /// Turns of the callback that this frame's helper call has made.
+    pub(crate) turns: u32,
+}
+
+impl Frame {
+    /// A frame at its start: no argument set, `r10` at the top of its stack.
+    pub(crate) fn new(function: usize, callsite: usize, index: usize) -> Self {
+        let mut regs = [Value::NotInit; Reg::COUNT];
+        regs[Reg::R10.index()] = Value::Pointer(Pointer::new(Kind::Stack { frame: index as u8 }));
+        Self { function, callsite, callback: false, regs, stack: Stack::default(), turns: 0 }
+    }
+}
+
+/// Something that must be released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reference {
+    /// Its name.
+    pub(crate) id: Id,
+    /// Where it was acquired, by slot.
+    pub(crate) slot: usize,
+}
+
+/// The spin lock that is held: in a value of this map, the lookup with this id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lock {
+    /// The map.
+    pub(crate) map: MapRef,
+    /// The lookup.
+    pub(crate) id: Id,
+}
+
+/// What is known at one point of one path.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    /// The call chain, outermost first; never empty.
+    pub(crate) frames: Vec<Rc<Frame>>,
+    /// What was acquired and not yet released.
+    pub(crate) references: Vec<Reference>,
+    /// The lock that is held.
+    pub(crate) lock: Option<Lock>,
+    /// Turns that `may_goto` has made on this path.
+    pub(crate) may_goto_turns: u32,
+    /// Turns that callbacks have made on this path.
+    pub(crate) callback_turns: u32,
+}
+
+impl State {
+    /// The state at the entry of a program.
+    pub(crate) fn entry() -> Self {
+        let mut frame = Frame::new(0, 0, 0);
+        frame.regs[Reg::R1.index()] = Value::Pointer(Pointer::new(Kind::Context));
+        Self {
+            frames: vec![Rc::new(frame)],
+            references: Vec::new(),
+            lock: None,
+            may_goto_turns: 0,
+            callback_turns: 0,
+        }
+    }
+
+    /// The function that runs.
+    pub(crate) fn frame(&self) -> &Frame {
+        &self.frames[self.frames.len() - 1]
+    }
+
+    /// The function that runs, to be changed.
+    pub(crate) fn frame_mut(&mut self) -> &mut Frame {
+        let last = self.frames.len() - 1;
+        Rc::make_mut(&mut self.frames[last])
+    }
+
+    /// A register of the function that runs.
+    pub(crate) fn reg(&self, reg: Reg) -> &Value {
+        &self.frame().regs[reg.index()]
+    }
+
+    /// Sets a register of the function that runs.
+    pub(crate) fn set(&mut self, reg: Reg, value: Value) {
+        self.frame_mut().regs[reg.index()] = value;
+    }
+
+    /// Goes over every register and spilled value of every frame.
+    pub(crate) fn for_each(&mut self, mut change: impl FnMut(&mut Value)) {
+        for frame in &mut self.frames {
+            let frame = Rc::make_mut(frame);
+            frame.regs.iter_mut().for_each(&mut change);
+            frame.stack.for_each_spilled(&mut change);
+        }
+    }
+
+    /// Goes over every pointer of every frame.
+    pub(crate) fn for_each_pointer(&mut self, mut change: impl FnMut(&mut Pointer)) {
+        self.for_each(|value| {
+            if let Value::Pointer(pointer) = value {
+                change(pointer);
+            }
+        });
+    }
+}

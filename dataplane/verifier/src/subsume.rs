@@ -1,0 +1,135 @@
+//! Whether one state covers another: every run that the second describes, the first does too.
+//!
+//! Names (ids) are compared up to renaming: what is tied together in the old state must be tied
+//! together in the new one (`states_equal`, `regsafe`, `check_ids`).
+
+use crate::stack::{Byte, Slot, Stack};
+use crate::state::{Frame, State};
+use crate::value::{Id, Kind, Number, Pointer, Value};
+
+/// How alike two states must be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exactness {
+    /// The old covers the new.
+    Covering,
+    /// They are the same, as far as that can be told.
+    Same,
+}
+
+/// Pairs of an old name and the new one it stands for.
+struct Names {
+    pairs: Vec<(Id, Id)>,
+    exactness: Exactness,
+}
+
+impl Names {
+    /// Whether the old name stands for the new one, here and wherever it was seen.
+    fn agree(&mut self, old: Id, new: Id) -> bool {
+        if (old == 0) != (new == 0) {
+            return false;
+        }
+        if old == 0 {
+            return true;
+        }
+        for &(o, n) in &self.pairs {
+            if o == old || n == new {
+                return o == old && n == new;
+            }
+        }
+        self.pairs.push((old, new));
+        true
+    }
+
+    /// For linked numbers: an old number that was linked to nothing covers a linked one.
+    fn agree_linked(&mut self, old: &Number, new: &Number) -> bool {
+        old.id == 0 || old.delta == new.delta && new.id != 0 && self.agree(old.id, new.id)
+    }
+}
+
+/// Whether the old state covers the new one.
+pub(crate) fn covers(old: &State, new: &State, exactness: Exactness) -> bool {
+    if old.frames.len() != new.frames.len() || old.references.len() != new.references.len() {
+        return false;
+    }
+    let mut names = Names { pairs: Vec::new(), exactness };
+    let references = old.references.iter().zip(&new.references);
+    if !references.clone().all(|(o, n)| o.slot == n.slot && names.agree(o.id, n.id)) {
+        return false;
+    }
+    match (old.lock, new.lock) {
+        (None, None) => {}
+        (Some(o), Some(n)) if o.map == n.map && names.agree(o.id, n.id) => {}
+        _ => return false,
+    }
+    old.frames.iter().zip(&new.frames).all(|(old, new)| frame_covers(old, new, &mut names))
+}
+
+fn frame_covers(old: &Frame, new: &Frame, names: &mut Names) -> bool {
+    old.function == new.function
+        && old.callsite == new.callsite
+        && old.callback == new.callback
+        && (names.exactness == Exactness::Covering || old.turns == new.turns)
+        && old.regs.iter().zip(&new.regs).all(|(old, new)| value_covers(old, new, names))
+        && stack_covers(&old.stack, &new.stack, names)
+}
+
+fn value_covers(old: &Value, new: &Value, names: &mut Names) -> bool {
+    match (old, new) {
+        (Value::NotInit, Value::NotInit) => true,
+        // What was not readable was not read.
+        (Value::NotInit, _) => names.exactness == Exactness::Covering,
+        (Value::Number(old), Value::Number(new)) => match names.exactness {
+            Exactness::Covering => new.range.is_subset_of(&old.range) && names.agree_linked(old, new),
+            Exactness::Same => old.range == new.range && names.agree_linked(old, new),
+        },
+        (Value::Pointer(old), Value::Pointer(new)) => pointer_covers(old, new, names),
+        (Value::Number(_) | Value::Pointer(_), _) => false,
+    }
+}
+
+fn pointer_covers(old: &Pointer, new: &Pointer, names: &mut Names) -> bool {
+    let kinds = match (old.kind, new.kind) {
+        (Kind::Packet { range: old }, Kind::Packet { range: new })
+        | (Kind::PacketMeta { range: old }, Kind::PacketMeta { range: new }) => match names.exactness {
+            Exactness::Covering => old <= new,
+            Exactness::Same => old == new,
+        },
+        (old, new) => old == new,
+    };
+    let vars = match names.exactness {
+        Exactness::Covering => new.var.is_subset_of(&old.var),
+        Exactness::Same => new.var == old.var,
+    };
+    kinds
+        && vars
+        && old.maybe_null == new.maybe_null
+        && old.off == new.off
+        && names.agree(old.id, new.id)
+        && names.agree(old.reference, new.reference)
+}
+
+fn stack_covers(old: &Stack, new: &Stack, names: &mut Names) -> bool {
+    let depth = old.slots().len().max(new.slots().len());
+    (0..depth).all(|index| slot_covers(&old.slot(index), &new.slot(index), names))
+}
+
+fn slot_covers(old: &Slot, new: &Slot, names: &mut Names) -> bool {
+    if names.exactness == Exactness::Same && old.bytes != new.bytes {
+        return false;
+    }
+    let (of_old, of_new) = (old.spilled_bytes(), new.spilled_bytes());
+    if of_old > 0 {
+        // A whole spill covers only a whole spill; a zero may also be spilled as plain zeros.
+        let same = of_new == of_old && value_covers(&old.spilled, &new.spilled, names);
+        let zeros = matches!(old.spilled, Value::Number(number) if number.id == 0 && number.range.contains(0))
+            && new.bytes[..of_old].iter().all(|&byte| byte == Byte::Zero);
+        if !same && !zeros {
+            return false;
+        }
+    }
+    (of_old..8).all(|at| match old.bytes[at] {
+        Byte::Invalid | Byte::Misc => true,
+        Byte::Zero => new.bytes[at] == Byte::Zero || at < of_new && new.spilled.is_null(),
+        Byte::Spill => false,
+    })
+}

@@ -1,0 +1,339 @@
+//! Arguments of helpers (`check_func_arg`, `check_mem_size_reg`, kernel/bpf/verifier.c).
+
+use weir_ebpf::abi::helper::{Arg, Helper};
+use weir_ebpf::isa::Reg;
+use weir_ebpf::program::{Initial, ProgramType};
+
+use crate::explore::{Check, Explorer};
+use crate::rule::Rule;
+use crate::scalar::Scalar;
+use crate::transfer::alu::OFFSET_MAX;
+use crate::transfer::region::Direction;
+use crate::value::{Id, Kind, MapRef, Pointer, Value};
+
+/// What the arguments of a call turned out to be.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Call {
+    /// The map argument.
+    pub(crate) map: Option<MapRef>,
+    /// The constant size argument.
+    pub(crate) constant: Option<u64>,
+    /// The reference that the call releases.
+    pub(crate) releases: Option<Id>,
+    /// The function argument, by index.
+    pub(crate) callback: Option<u32>,
+    /// The index of a tail call or array lookup, when it is a constant.
+    pub(crate) index: Option<u32>,
+    /// Stack bytes that the helper fills: frame, from, to.
+    pub(crate) filled: Option<(u8, i64, i64)>,
+}
+
+/// Memory that a helper reads or writes.
+#[derive(Clone, Copy)]
+struct Wanted {
+    read: bool,
+    write: bool,
+    zero_allowed: bool,
+}
+
+const READ: Wanted = Wanted { read: true, write: false, zero_allowed: false };
+const WRITE: Wanted = Wanted { read: false, write: true, zero_allowed: false };
+const BOTH: Wanted = Wanted { read: true, write: true, zero_allowed: false };
+
+/// The kinds that memory arguments take, as the kernel lists them.
+const MEMORY_KINDS: &str = "fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_";
+const KEY_KINDS: &str = "fp, pkt, pkt_meta, map_key, map_value";
+
+impl Explorer<'_> {
+    /// Checks argument number `at` (from 0) of a helper.
+    pub(crate) fn check_argument(&mut self, helper: Helper, at: usize, call: &mut Call) -> Check {
+        let args = helper.args();
+        let reg = Reg::ARGS[at];
+        let value = self.read(reg)?;
+        match args[at] {
+            Arg::Anything => {
+                if helper == Helper::TailCall && at == 2 {
+                    call.index = value.as_constant().map(|index| index as u32);
+                }
+                Ok(())
+            }
+            Arg::Context => {
+                let pointer = self.pointer_of(reg, "ctx", |kind| kind == Kind::Context)?;
+                self.check_unmoved(reg, &pointer)
+            }
+            Arg::Map => {
+                let pointer = self.pointer_of(reg, "map_ptr", |kind| matches!(kind, Kind::Map(_)))?;
+                if let Kind::Map(map) = pointer.kind {
+                    call.map = Some(map);
+                }
+                Ok(())
+            }
+            Arg::MapKey => self.check_key(helper, reg, call),
+            Arg::MapValue => self.check_sized(helper, reg, self.value_size(call)?, READ, KEY_KINDS, call),
+            Arg::UninitMapValue => {
+                self.check_sized(helper, reg, self.value_size(call)?, WRITE, KEY_KINDS, call)
+            }
+            // Memory is checked with the size that follows it.
+            Arg::Mem | Arg::UninitMem | Arg::MemReadWrite => {
+                self.memory_of(helper, reg, MEMORY_KINDS).map(|_| ())
+            }
+            Arg::MemOrNull if value.is_null() => Ok(()),
+            Arg::MemOrNull => self.memory_of(helper, reg, MEMORY_KINDS).map(|_| ()),
+            Arg::Size => self.check_size(helper, at, false, call),
+            Arg::SizeOrZero => self.check_size(helper, at, true, call),
+            Arg::ConstSize => match value.as_constant() {
+                Some(constant) if matches!(value, Value::Number(_)) => {
+                    call.constant = Some(constant);
+                    Ok(())
+                }
+                _ => self.refuse(Rule::ArgumentConstant, format!("R{} is not a known constant'", reg.index())),
+            },
+            Arg::Record => self.check_record(reg, call),
+            Arg::SpinLock => self.check_lock(helper, reg),
+            Arg::Callback => {
+                let pointer = self.pointer_of(reg, "func", |kind| matches!(kind, Kind::Function(_)))?;
+                if let Kind::Function(function) = pointer.kind {
+                    call.callback = Some(function);
+                }
+                Ok(())
+            }
+            Arg::StackOrNull if value.is_null() => Ok(()),
+            Arg::StackOrNull => {
+                self.pointer_of(reg, "fp", |kind| matches!(kind, Kind::Stack { .. })).map(|_| ())
+            }
+            Arg::ConstStr => self.check_text(reg),
+            Arg::Long => self.check_number_place(helper, reg, 8, WRITE, call),
+            Arg::LongU32 => self.check_number_place(helper, reg, 4, BOTH, call),
+        }
+    }
+
+    /// The pointer in an argument, if it is of a wanted kind and not null.
+    fn pointer_of(&self, reg: Reg, expected: &str, fits: impl Fn(Kind) -> bool) -> Check<Pointer> {
+        let value = self.read(reg)?;
+        match value {
+            Value::Pointer(pointer) if !pointer.maybe_null && fits(pointer.kind) => Ok(pointer),
+            _ => {
+                let (regno, found) = (reg.index(), value.text());
+                let rule = match value {
+                    Value::Pointer(pointer) if pointer.maybe_null && fits(pointer.kind) => Rule::MaybeNull,
+                    _ => Rule::ArgumentType,
+                };
+                self.refuse(rule, format!("R{regno} type={found} expected={expected}"))
+            }
+        }
+    }
+
+    /// The pointer in a memory argument.
+    fn memory_of(&self, helper: Helper, reg: Reg, expected: &str) -> Check<Pointer> {
+        let pointer = self.pointer_of(reg, expected, |kind| match kind {
+            Kind::Stack { .. }
+            | Kind::Packet { .. }
+            | Kind::PacketMeta { .. }
+            | Kind::MapValue(_)
+            | Kind::MapKey(_)
+            | Kind::Record { .. } => true,
+            Kind::Context | Kind::PacketEnd | Kind::Map(_) | Kind::Function(_) | Kind::Socket => false,
+        })?;
+        let offered = helper.takes_packet() && self.program.kind != ProgramType::SocketFilter;
+        if pointer.kind.is_packet() && !offered {
+            return self.refuse(Rule::HelperPacket, "helper access to the packet is not allowed");
+        }
+        Ok(pointer)
+    }
+
+    fn value_size(&self, call: &Call) -> Check<u32> {
+        match call.map.and_then(|map| map.spec(self.program)) {
+            Some(spec) => Ok(spec.value_size),
+            None => self.refuse(Rule::ArgumentType, "invalid map_ptr to access map->value"),
+        }
+    }
+
+    fn check_key(&mut self, helper: Helper, reg: Reg, call: &mut Call) -> Check {
+        let Some(spec) = call.map.and_then(|map| map.spec(self.program)) else {
+            return self.refuse(Rule::ArgumentType, "invalid map_ptr to access map->key");
+        };
+        let size = spec.key_size;
+        self.check_sized(helper, reg, size, READ, KEY_KINDS, call)?;
+        if let Value::Pointer(pointer) = self.read(reg)?
+            && let Kind::Stack { frame } = pointer.kind
+            && let Some(off) = pointer.constant_offset()
+            && size == 4
+            && off % 4 == 0
+        {
+            let stack = &self.state.frames[usize::from(frame)].stack;
+            let key = stack.read(off, 4).ok().and_then(|value| value.as_constant());
+            call.index = key.map(|key| key as u32);
+        }
+        Ok(())
+    }
+
+    fn check_sized(
+        &mut self,
+        helper: Helper,
+        reg: Reg,
+        size: u32,
+        wanted: Wanted,
+        kinds: &str,
+        call: &mut Call,
+    ) -> Check {
+        let pointer = self.memory_of(helper, reg, kinds)?;
+        self.check_memory(reg, &pointer, size, wanted, call)
+    }
+
+    fn check_number_place(
+        &mut self,
+        helper: Helper,
+        reg: Reg,
+        size: u32,
+        wanted: Wanted,
+        call: &mut Call,
+    ) -> Check {
+        let pointer = self.memory_of(helper, reg, MEMORY_KINDS)?;
+        self.check_memory(reg, &pointer, size, wanted, call)?;
+        self.check_alignment(&pointer, 0, size, true)
+    }
+
+    /// Memory of `size` bytes that a helper reads or writes (`check_helper_mem_access`).
+    fn check_memory(
+        &mut self,
+        reg: Reg,
+        pointer: &Pointer,
+        size: u32,
+        wanted: Wanted,
+        call: &mut Call,
+    ) -> Check {
+        let regno = reg.index();
+        let zero = wanted.zero_allowed;
+        match pointer.kind {
+            Kind::Packet { .. } | Kind::PacketMeta { .. } => self.check_packet(reg, pointer, 0, size, zero),
+            Kind::MapValue(map) => {
+                for (asked, direction) in [(wanted.read, Direction::Read), (wanted.write, Direction::Write)] {
+                    if asked {
+                        self.check_map_value_sized(reg, pointer, map, 0, size, direction, zero)?;
+                    }
+                }
+                Ok(())
+            }
+            Kind::MapKey(_) if wanted.write => {
+                self.refuse(Rule::ReadOnlyMemory, format!("R{regno} cannot write into map_key"))
+            }
+            Kind::MapKey(map) => {
+                let bytes = map.spec(self.program).map_or(0, |spec| spec.key_size);
+                self.check_region(reg, pointer, 0, size, bytes, zero)
+            }
+            Kind::Record { bytes } => self.check_region(reg, pointer, 0, size, bytes, zero),
+            Kind::Stack { frame } => {
+                if size == 0 {
+                    return if zero {
+                        Ok(())
+                    } else {
+                        self.refuse(Rule::ArgumentSize, "invalid zero-sized read")
+                    };
+                }
+                let direction = if wanted.write { Direction::Write } else { Direction::Read };
+                let (from, to) = self.check_stack(reg, pointer, 0, size, direction)?;
+                if wanted.write {
+                    call.filled = Some((frame, from, to));
+                }
+                Ok(())
+            }
+            Kind::Context | Kind::PacketEnd | Kind::Map(_) | Kind::Function(_) | Kind::Socket => {
+                let message = format!("R{regno} type={} expected=fp", pointer.text());
+                self.refuse(Rule::ArgumentType, message)
+            }
+        }
+    }
+
+    /// A size, with the memory before it (`check_mem_size_reg`).
+    fn check_size(&mut self, helper: Helper, at: usize, zero_allowed: bool, call: &mut Call) -> Check {
+        let reg = Reg::ARGS[at];
+        let regno = reg.index();
+        let value = self.read(reg)?;
+        let Value::Number(size) = value else {
+            let message = format!("R{regno} type={} expected=scalar", value.text());
+            return self.refuse(Rule::ArgumentType, message);
+        };
+        let range = size.range;
+        if range.smin() < 0 {
+            let message =
+                format!("R{regno} min value is negative, either use unsigned or 'var &= const'");
+            return self.refuse(Rule::ArgumentSize, message);
+        }
+        if range.umin() == 0 && !zero_allowed {
+            let message =
+                format!("R{regno} invalid zero-sized read: u64=[{},{}]", range.umin(), range.umax());
+            return self.refuse(Rule::ArgumentSize, message);
+        }
+        if range.umax() >= OFFSET_MAX as u64 {
+            let message = format!(
+                "R{regno} unbounded memory access, use 'var &= const' or 'if (var < const)'"
+            );
+            return self.refuse(Rule::ArgumentSize, message);
+        }
+        let Some(before) = at.checked_sub(1) else { return Ok(()) };
+        let memory = Reg::ARGS[before];
+        let wanted = match helper.args()[before] {
+            Arg::UninitMem => WRITE,
+            Arg::MemReadWrite => BOTH,
+            _ => READ,
+        };
+        let wanted = Wanted { zero_allowed, ..wanted };
+        match self.read(memory)? {
+            Value::Pointer(pointer) => {
+                self.check_memory(memory, &pointer, range.umax() as u32, wanted, call)
+            }
+            null if null.is_null() && zero_allowed && range.umax() == 0 => Ok(()),
+            other => {
+                let message = format!("R{} type={} expected=fp", memory.index(), other.text());
+                self.refuse(Rule::ArgumentType, message)
+            }
+        }
+    }
+
+    fn check_record(&mut self, reg: Reg, call: &mut Call) -> Check {
+        let fits = |kind| matches!(kind, Kind::Record { .. });
+        let pointer = self.pointer_of(reg, "ringbuf_mem", fits)?;
+        let regno = reg.index();
+        if pointer.off != 0 || pointer.var.as_constant() != Some(0) {
+            let message = format!("R{regno} must have zero offset when passed to release func");
+            return self.refuse(Rule::NotAcquired, message);
+        }
+        if pointer.reference == 0 {
+            let message = format!("R{regno} must be referenced when passed to release function");
+            return self.refuse(Rule::NotAcquired, message);
+        }
+        call.releases = Some(pointer.reference);
+        Ok(())
+    }
+
+    /// Text in a frozen map, up to and with a zero byte (`check_reg_const_str`).
+    fn check_text(&mut self, reg: Reg) -> Check {
+        let regno = reg.index();
+        let pointer = self.pointer_of(reg, "map_value", |kind| matches!(kind, Kind::MapValue(_)))?;
+        let Kind::MapValue(map) = pointer.kind else { return Ok(()) };
+        let data = match map.spec(self.program) {
+            Some(spec) if spec.frozen && !map.inner => match &spec.initial {
+                Initial::Data(data) => data,
+                _ => return self.refuse(Rule::ArgumentText, format!("R{regno} does not point to a readonly map'")),
+            },
+            _ => return self.refuse(Rule::ArgumentText, format!("R{regno} does not point to a readonly map'")),
+        };
+        let Some(off) = pointer.constant_offset() else {
+            let message = format!("R{regno} is not a constant address'");
+            return self.refuse(Rule::ArgumentText, message);
+        };
+        let rest = usize::try_from(off).ok().and_then(|off| data.get(off..));
+        if rest.is_some_and(|rest| rest.contains(&0)) {
+            return Ok(());
+        }
+        self.refuse(Rule::ArgumentText, "string is not zero-terminated")
+    }
+
+    /// The range of a number in a register.
+    pub(crate) fn range_of(&self, reg: Reg) -> Scalar {
+        match self.state.reg(reg) {
+            Value::Number(number) => number.range,
+            Value::NotInit | Value::Pointer(_) => Scalar::unknown(),
+        }
+    }
+}

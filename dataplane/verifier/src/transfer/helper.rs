@@ -1,0 +1,138 @@
+//! Calls of helpers (`check_helper_call`, kernel/bpf/verifier.c).
+
+use weir_ebpf::abi::MapKind;
+use weir_ebpf::abi::helper::{Helper, Returns};
+use weir_ebpf::isa::Reg;
+
+use crate::compat;
+use crate::explore::{Check, Explorer, Step};
+use crate::rule::Rule;
+use crate::transfer::argument::Call;
+use crate::value::{Kind, MapRef, Pointer, Value};
+
+impl Explorer<'_> {
+    pub(crate) fn call_helper(&mut self, number: u32) -> Check<Step> {
+        let helper = self.known_helper(number)?;
+        if self.state.lock.is_some() && helper != Helper::SpinUnlock {
+            let message = match helper {
+                Helper::SpinLock => "Locking two bpf_spin_locks are not allowed",
+                _ => "function calls are not allowed while holding a lock",
+            };
+            return self.refuse(Rule::SpinLock, message);
+        }
+        let mut call = Call::default();
+        for at in 0..helper.args().len() {
+            self.check_argument(helper, at, &mut call)?;
+        }
+        if let Some((frame, from, to)) = call.filled {
+            let frame = &mut self.state.frames[usize::from(frame)];
+            std::rc::Rc::make_mut(frame).stack.smear(from, to, false);
+        }
+        if let Some(map) = call.map
+            && let Some(spec) = map.spec(self.program)
+            && !compat::fits(spec.kind, helper)
+        {
+            let (kind, name) = (spec.kind as u32, helper.name());
+            let message = format!("cannot pass map_type {kind} into func {name}#{number}");
+            return self.refuse(Rule::MapHelper, message);
+        }
+        self.note_call(helper, &call);
+        if let Some(id) = call.releases {
+            self.release(id)?;
+        }
+        match helper {
+            Helper::TailCall => self.check_nothing_held("tail_call")?,
+            Helper::Loop | Helper::ForEachMapElem => self.push_callback(helper, &call)?,
+            _ => {}
+        }
+        self.finish_call(helper, &call)?;
+        Ok(Step::To(self.slot + 1))
+    }
+
+    fn known_helper(&self, number: u32) -> Check<Helper> {
+        let Some(helper) = Helper::new(number) else {
+            return self.refuse(Rule::HelperUnknown, format!("invalid func unknown#{number}"));
+        };
+        let name = helper.name();
+        if !helper.offered().to(self.program.kind) {
+            let message = format!("program of this type cannot use helper {name}#{number}");
+            return self.refuse(Rule::HelperNotOffered, message);
+        }
+        if helper.gpl_only() && !self.program.gpl_compatible() {
+            let message = "cannot call GPL-restricted function from non-GPL compatible program";
+            return self.refuse(Rule::HelperLicense, message);
+        }
+        Ok(helper)
+    }
+
+    /// Notes what the call is given, as far as all paths agree.
+    fn note_call(&mut self, helper: Helper, call: &Call) {
+        let map = call.map.filter(|map| !map.inner).map(|map| map.map);
+        let first = self.seen_calls.insert(self.slot);
+        let noted = &mut self.facts.insns[self.slot].call;
+        if first {
+            (noted.map, noted.index) = (map, call.index);
+        } else {
+            noted.map = noted.map.filter(|&noted| Some(noted) == map);
+            noted.index = noted.index.filter(|&noted| Some(noted) == call.index);
+        }
+        if helper == Helper::TailCall {
+            let function = self.shape.function_of[self.slot];
+            self.facts.functions[function].tail_calls = true;
+        }
+    }
+
+    /// The state after the call: r1 to r5 lost, the answer in r0.
+    fn finish_call(&mut self, helper: Helper, call: &Call) -> Check {
+        let answer = match helper.returns() {
+            Returns::Integer => Value::unknown(),
+            Returns::Void => Value::NotInit,
+            Returns::MapValueOrNull => self.looked_up(call),
+            Returns::RecordOrNull => {
+                let id = self.acquire();
+                let bytes = call.constant.and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0);
+                Value::Pointer(Pointer {
+                    maybe_null: true,
+                    id,
+                    reference: id,
+                    ..Pointer::new(Kind::Record { bytes })
+                })
+            }
+        };
+        for reg in Reg::ARGS {
+            self.state.set(reg, Value::NotInit);
+        }
+        self.state.set(Reg::R0, answer);
+        if helper.changes_packet() {
+            self.forget_packet();
+        }
+        Ok(())
+    }
+
+    /// Packet pointers become numbers; the packet may have moved (`clear_all_pkt_pointers`).
+    fn forget_packet(&mut self) {
+        self.state.for_each(|value| {
+            if value.as_pointer().is_some_and(|pointer| {
+                pointer.kind.is_packet() || pointer.kind == Kind::PacketEnd
+            }) {
+                *value = Value::unknown();
+            }
+        });
+    }
+
+    fn looked_up(&mut self, call: &Call) -> Value {
+        let Some(map) = call.map else { return Value::unknown() };
+        let of_maps = map
+            .spec(self.program)
+            .is_some_and(|spec| matches!(spec.kind, MapKind::ArrayOfMaps | MapKind::HashOfMaps));
+        let sockets = map.spec(self.program).is_some_and(|spec| spec.kind == MapKind::Xskmap);
+        let kind = if of_maps {
+            Kind::Map(MapRef { inner: true, ..map })
+        } else if sockets {
+            Kind::Socket
+        } else {
+            Kind::MapValue(map)
+        };
+        Value::Pointer(Pointer { maybe_null: true, id: self.new_id(), ..Pointer::new(kind) })
+    }
+}

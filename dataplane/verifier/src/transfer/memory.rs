@@ -1,0 +1,341 @@
+//! Loads, stores and atomics (`check_mem_access`, `check_atomic`, kernel/bpf/verifier.c).
+
+use weir_ebpf::abi::ContextField;
+use weir_ebpf::abi::context::{FieldAccess, FieldKind};
+use weir_ebpf::isa::{AtomicOp, Reg, Size, Source};
+use weir_ebpf::program::{Initial, ProgramType};
+
+use crate::explore::{Check, Explorer};
+use crate::facts::Access;
+use crate::rule::Rule;
+use crate::scalar::Scalar;
+use crate::stack::BadFill;
+use crate::transfer::region::Direction;
+use crate::value::{Kind, MapRef, Pointer, Value};
+
+/// An access of an instruction: through this register, there, this much.
+#[derive(Clone, Copy)]
+pub(crate) struct Touch {
+    pub(crate) base: Reg,
+    pub(crate) off: i32,
+    pub(crate) size: Size,
+    /// Alignment is asked for everywhere (atomics).
+    pub(crate) aligned: bool,
+}
+
+impl Explorer<'_> {
+    pub(crate) fn load(&mut self, size: Size, signed: bool, dst: Reg, base: Reg, off: i16) -> Check {
+        let touch = Touch { base, off: off.into(), size, aligned: false };
+        self.load_into(touch, signed, dst)
+    }
+
+    fn load_into(&mut self, touch: Touch, signed: bool, dst: Reg) -> Check {
+        let loaded = self.load_value(touch)?;
+        let value = match loaded {
+            Value::Number(number) if signed => Value::ranged(number.range.movsx(
+                weir_ebpf::isa::Width::W64,
+                touch.size,
+            )),
+            other => other,
+        };
+        self.state.set(dst, value);
+        Ok(())
+    }
+
+    pub(crate) fn load_acquire(&mut self, size: Size, dst: Reg, base: Reg, off: i16) -> Check {
+        self.check_atomic_target(base, "loads from")?;
+        self.load_into(Touch { base, off: off.into(), size, aligned: true }, false, dst)
+    }
+
+    pub(crate) fn store(&mut self, size: Size, base: Reg, off: i16, src: Source) -> Check {
+        let value = self.stored(src)?;
+        self.store_value(Touch { base, off: off.into(), size, aligned: false }, value)
+    }
+
+    /// The value of a store. A number that is spilled is linked to its copy.
+    fn stored(&mut self, src: Source) -> Check<Value> {
+        let value = self.source(src)?;
+        Ok(match src {
+            Source::Reg(reg) => self.link(reg, value),
+            Source::Imm(_) => value,
+        })
+    }
+
+    pub(crate) fn store_release(&mut self, size: Size, base: Reg, off: i16, src: Reg) -> Check {
+        let value = self.stored(Source::Reg(src))?;
+        self.check_atomic_target(base, "stores into")?;
+        self.store_value(Touch { base, off: off.into(), size, aligned: true }, value)
+    }
+
+    pub(crate) fn atomic(&mut self, size: Size, op: AtomicOp, base: Reg, off: i16, src: Reg) -> Check {
+        if !matches!(size, Size::W | Size::DW) {
+            return self.refuse(Rule::BadInstruction, "invalid atomic operand size");
+        }
+        self.read(src)?;
+        if op == AtomicOp::CmpXchg {
+            self.read(Reg::R0)?;
+        }
+        self.check_atomic_target(base, "stores into")?;
+        let touch = Touch { base, off: off.into(), size, aligned: true };
+        let old = self.load_value(touch)?;
+        self.store_value(touch, Value::NotInit)?;
+        match op {
+            AtomicOp::CmpXchg => self.state.set(Reg::R0, old),
+            AtomicOp::FetchAdd
+            | AtomicOp::FetchOr
+            | AtomicOp::FetchAnd
+            | AtomicOp::FetchXor
+            | AtomicOp::Xchg => self.state.set(src, old),
+            AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor => {}
+        }
+        Ok(())
+    }
+
+    fn check_atomic_target(&self, base: Reg, verb: &str) -> Check {
+        if let Value::Pointer(pointer) = self.read(base)? {
+            let refused = match pointer.kind {
+                Kind::Context | Kind::Packet { .. } | Kind::PacketMeta { .. } | Kind::Socket => true,
+                Kind::Stack { .. }
+                | Kind::PacketEnd
+                | Kind::Map(_)
+                | Kind::MapValue(_)
+                | Kind::MapKey(_)
+                | Kind::Record { .. }
+                | Kind::Function(_) => false,
+            };
+            if refused {
+                let (regno, text) = (base.index(), pointer.text());
+                let message = format!("BPF_ATOMIC {verb} R{regno} {text} is not allowed");
+                return self.refuse(Rule::AtomicTarget, message);
+            }
+        }
+        Ok(())
+    }
+
+    /// The pointer in a base register, if memory may be accessed through it at all.
+    fn base(&self, reg: Reg) -> Check<Pointer> {
+        let value = self.read(reg)?;
+        let regno = reg.index();
+        match value {
+            Value::Pointer(pointer) if !pointer.maybe_null => Ok(pointer),
+            Value::Pointer(pointer) => {
+                let message = format!("R{regno} invalid mem access '{}'", pointer.text());
+                self.refuse(Rule::MaybeNull, message)
+            }
+            Value::Number(_) | Value::NotInit => {
+                let message = format!("R{regno} invalid mem access '{}'", value.text());
+                self.refuse(Rule::NotAPointer, message)
+            }
+        }
+    }
+
+    /// What a load gives, and that it may be done.
+    fn load_value(&mut self, touch: Touch) -> Check<Value> {
+        let pointer = self.base(touch.base)?;
+        self.check_alignment(&pointer, i64::from(touch.off), touch.size.bytes(), touch.aligned)?;
+        let bytes = touch.size.bytes();
+        let any = Value::ranged(Scalar::from_load(touch.size, false));
+        match pointer.kind {
+            Kind::Context => self.load_context(touch, &pointer),
+            Kind::Stack { frame } => {
+                self.note_access(Access::Stack)?;
+                self.load_stack(touch, &pointer, frame)
+            }
+            Kind::Packet { .. } | Kind::PacketMeta { .. } => {
+                self.note_access(Access::Packet)?;
+                self.check_packet(touch.base, &pointer, touch.off, bytes, false)?;
+                Ok(any)
+            }
+            Kind::MapValue(map) => {
+                self.note_map_access(map)?;
+                self.check_map_value(touch.base, &pointer, map, touch.off, bytes, Direction::Read)?;
+                Ok(self.constant_of(touch, &pointer, map).unwrap_or(any))
+            }
+            Kind::MapKey(map) => {
+                self.note_access(Access::Memory)?;
+                let size = map.spec(self.program).map_or(0, |spec| spec.key_size);
+                self.check_region(touch.base, &pointer, touch.off, bytes, size, false)?;
+                Ok(any)
+            }
+            Kind::Record { bytes: size } => {
+                self.note_access(Access::Memory)?;
+                self.check_region(touch.base, &pointer, touch.off, bytes, size, false)?;
+                Ok(any)
+            }
+            Kind::PacketEnd | Kind::Map(_) | Kind::Function(_) | Kind::Socket => {
+                let message = format!("R{} invalid mem access '{}'", touch.base.index(), pointer.text());
+                self.refuse(Rule::NotAPointer, message)
+            }
+        }
+    }
+
+    /// Stores a value; `NotInit` stands for bytes of which nothing is known.
+    fn store_value(&mut self, touch: Touch, value: Value) -> Check {
+        let pointer = self.base(touch.base)?;
+        self.check_alignment(&pointer, i64::from(touch.off), touch.size.bytes(), touch.aligned)?;
+        let bytes = touch.size.bytes();
+        let regno = touch.base.index();
+        match pointer.kind {
+            Kind::Context => self.store_context(touch, &pointer),
+            Kind::Stack { frame } => {
+                self.note_access(Access::Stack)?;
+                self.store_stack(touch, &pointer, frame, value)
+            }
+            Kind::Packet { .. } | Kind::PacketMeta { .. } => {
+                self.note_access(Access::Packet)?;
+                if self.program.kind == ProgramType::SocketFilter {
+                    return self.refuse(Rule::PacketWrite, "cannot write into packet");
+                }
+                self.check_packet(touch.base, &pointer, touch.off, bytes, false)
+            }
+            Kind::MapValue(map) => {
+                self.note_map_access(map)?;
+                self.check_map_value(touch.base, &pointer, map, touch.off, bytes, Direction::Write)
+            }
+            Kind::MapKey(_) => {
+                self.refuse(Rule::ReadOnlyMemory, format!("write to change key R{regno} not allowed"))
+            }
+            Kind::Record { bytes: size } => {
+                self.note_access(Access::Memory)?;
+                self.check_region(touch.base, &pointer, touch.off, bytes, size, false)
+            }
+            Kind::PacketEnd | Kind::Map(_) | Kind::Function(_) | Kind::Socket => {
+                let message = format!("R{regno} invalid mem access '{}'", pointer.text());
+                self.refuse(Rule::NotAPointer, message)
+            }
+        }
+    }
+
+    /// The field of the context that an access touches, which must be through `r1` as it was given.
+    fn context_field(&self, touch: Touch, pointer: &Pointer) -> Check<ContextField> {
+        self.check_unmoved(touch.base, pointer)?;
+        let refused = || {
+            let message = format!("invalid bpf_context access off={} size={}", touch.off, touch.size.bytes());
+            self.refuse(Rule::ContextAccess, message)
+        };
+        let bytes = touch.size.bytes() as i32;
+        let field = u32::try_from(touch.off).ok().and_then(|off| ContextField::at(self.program.kind, off));
+        match field {
+            Some(field) if touch.off % bytes == 0 && touch.off + bytes <= field.end() => Ok(field),
+            _ => refused(),
+        }
+    }
+
+    fn load_context(&mut self, touch: Touch, pointer: &Pointer) -> Check<Value> {
+        let field = self.context_field(touch, pointer)?;
+        if !field.may_read(self.program.kind, touch.off as u32, touch.size) {
+            let message = format!("invalid bpf_context access off={} size={}", touch.off, touch.size.bytes());
+            return self.refuse(Rule::ContextAccess, message);
+        }
+        self.note_access(Access::Context { field, offset: touch.off as u32 })?;
+        Ok(match field.kind() {
+            FieldKind::Number => Value::ranged(Scalar::from_load(touch.size, false)),
+            FieldKind::PacketStart => Value::Pointer(Pointer::new(Kind::Packet { range: 0 })),
+            FieldKind::PacketMeta => Value::Pointer(Pointer::new(Kind::PacketMeta { range: 0 })),
+            FieldKind::PacketEnd => Value::Pointer(Pointer::new(Kind::PacketEnd)),
+            FieldKind::Socket => Value::Pointer(Pointer {
+                maybe_null: true,
+                id: self.new_id(),
+                ..Pointer::new(Kind::Socket)
+            }),
+            FieldKind::FlowKeys => {
+                return self.refuse(Rule::Unsupported, "weir has no flow dissector programs");
+            }
+        })
+    }
+
+    fn store_context(&mut self, touch: Touch, pointer: &Pointer) -> Check {
+        let field = self.context_field(touch, pointer)?;
+        if !field.may_write(self.program.kind, touch.size) {
+            let message = format!("invalid bpf_context access off={} size={}", touch.off, touch.size.bytes());
+            return self.refuse(Rule::ContextAccess, message);
+        }
+        debug_assert_eq!(field.access(self.program.kind), FieldAccess::ReadWrite);
+        self.note_access(Access::Context { field, offset: touch.off as u32 })
+    }
+
+    fn load_stack(&mut self, touch: Touch, pointer: &Pointer, frame: u8) -> Check<Value> {
+        let bytes = touch.size.bytes();
+        let (from, to) = self.check_stack(touch.base, pointer, touch.off, bytes, Direction::Read)?;
+        let stack = &self.state.frames[usize::from(frame)].stack;
+        if pointer.var.as_constant().is_some() {
+            return match stack.read(from, bytes) {
+                Ok(value) => Ok(value),
+                Err(BadFill::PointerPart) => {
+                    self.refuse(Rule::StackBounds, "invalid size of register fill")
+                }
+            };
+        }
+        let zero = stack.all_zero(from, to);
+        Ok(if zero { Value::constant(0) } else { Value::ranged(Scalar::from_load(touch.size, false)) })
+    }
+
+    fn store_stack(&mut self, touch: Touch, pointer: &Pointer, frame: u8, value: Value) -> Check {
+        let bytes = touch.size.bytes();
+        let (from, to) = self.check_stack(touch.base, pointer, touch.off, bytes, Direction::Write)?;
+        let current = self.state.frames.len() - 1;
+        let known = pointer.var.as_constant().is_some();
+        if let Value::Pointer(stored) = value
+            && known
+        {
+            if bytes != 8 {
+                return self.refuse(Rule::StackBounds, "invalid size of register spill");
+            }
+            if usize::from(frame) != current && matches!(stored.kind, Kind::Stack { .. }) {
+                let message = "cannot spill pointers to stack into stack frame of the caller";
+                return self.refuse(Rule::ReturnsStack, message);
+            }
+        }
+        let stack = &mut std::rc::Rc::make_mut(&mut self.state.frames[usize::from(frame)]).stack;
+        if known {
+            stack.write(from, bytes, value);
+        } else {
+            stack.smear(from, to, value.is_null());
+        }
+        Ok(())
+    }
+
+    /// The value of a load from a frozen map at a known place.
+    fn constant_of(&self, touch: Touch, pointer: &Pointer, map: MapRef) -> Option<Value> {
+        let spec = map.spec(self.program)?;
+        if !spec.frozen || map.inner {
+            return None;
+        }
+        let Initial::Data(data) = &spec.initial else { return None };
+        let at = usize::try_from(pointer.constant_offset()? + i64::from(touch.off)).ok()?;
+        let bytes = data.get(at..at + touch.size.bytes() as usize)?;
+        let mut wide = [0; 8];
+        wide[..bytes.len()].copy_from_slice(bytes);
+        Some(Value::constant(u64::from_le_bytes(wide)))
+    }
+
+    /// Legacy packet access: the context in r6, r1 to r5 lost, a number in r0 (`check_ld_abs`).
+    pub(crate) fn load_packet(&mut self, index: Option<Reg>) -> Check {
+        if self.program.kind == ProgramType::Xdp {
+            let message = "BPF_LD_[ABS|IND] instructions not allowed for this program type";
+            return self.refuse(Rule::LegacyPacket, message);
+        }
+        if self.state.frames.len() > 1 {
+            let message = "weir takes BPF_LD_[ABS|IND] in the main function only";
+            return self.refuse(Rule::LegacyPacket, message);
+        }
+        self.check_nothing_held("BPF_LD_[ABS|IND]")?;
+        match self.read(Reg::R6)? {
+            Value::Pointer(pointer) if pointer.kind == Kind::Context => {
+                self.check_unmoved(Reg::R6, &pointer)?;
+            }
+            _ => {
+                let message = "at the time of BPF_LD_ABS|IND R6 != pointer to skb";
+                return self.refuse(Rule::LegacyPacket, message);
+            }
+        }
+        if let Some(reg) = index {
+            self.read(reg)?;
+        }
+        for reg in Reg::ARGS {
+            self.state.set(reg, Value::NotInit);
+        }
+        self.state.set(Reg::R0, Value::unknown());
+        Ok(())
+    }
+}

@@ -1,0 +1,279 @@
+//! Whether an access lies inside the memory it goes to, kind by kind.
+
+use weir_ebpf::abi::{MAX_STACK, MapKind};
+use weir_ebpf::abi::map_kind::create_flags;
+use weir_ebpf::isa::Reg;
+use weir_ebpf::program::ValueField;
+
+use crate::explore::{Check, Explorer};
+use crate::facts::Access;
+use crate::rule::Rule;
+use crate::transfer::alu::OFFSET_MAX;
+use crate::value::{Kind, MapRef, Pointer};
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Out of memory.
+    Read,
+    /// Into memory.
+    Write,
+}
+
+impl Explorer<'_> {
+    /// Refuses an access that is not aligned, where that is asked for (`check_ptr_alignment`).
+    pub(crate) fn check_alignment(&self, pointer: &Pointer, off: i64, size: u32, always: bool) -> Check {
+        let strict = always || self.program.strict_alignment;
+        let (strict, what) = match pointer.kind {
+            Kind::Packet { .. } | Kind::PacketMeta { .. } => (strict, "packet "),
+            Kind::Stack { .. } => (true, "stack "),
+            Kind::Context => (strict, "context "),
+            Kind::MapValue(_) => (strict, "value "),
+            Kind::MapKey(_) => (strict, "key "),
+            Kind::Socket => (strict, "sock "),
+            Kind::PacketEnd | Kind::Map(_) | Kind::Record { .. } | Kind::Function(_) => (strict, ""),
+        };
+        if !strict || size == 1 {
+            return Ok(());
+        }
+        let tnum = pointer.var.tnum();
+        let known = i64::from(pointer.off) + off + tnum.value() as i64;
+        let low = u64::from(size) - 1;
+        if tnum.mask() & low == 0 && known as u64 & low == 0 {
+            return Ok(());
+        }
+        let var = number_text(pointer);
+        let message = format!("misaligned {what}access off {var}+{}+{off} size {size}", pointer.off);
+        self.refuse(Rule::Misaligned, message)
+    }
+
+    /// The pointer has no offset at all (`check_ptr_off_reg`).
+    pub(crate) fn check_unmoved(&self, reg: Reg, pointer: &Pointer) -> Check {
+        let (regno, text) = (reg.index(), pointer.kind.text());
+        if pointer.off != 0 {
+            let message = format!("dereference of modified {text} ptr R{regno} off={} disallowed", pointer.off);
+            return self.refuse(Rule::ContextModified, message);
+        }
+        if pointer.var.as_constant() != Some(0) {
+            let message = format!("variable {text} access var_off={} disallowed", number_text(pointer));
+            return self.refuse(Rule::ContextModified, message);
+        }
+        Ok(())
+    }
+
+    /// An access to the packet lies in the proven part (`check_packet_access`).
+    pub(crate) fn check_packet(
+        &self,
+        reg: Reg,
+        pointer: &Pointer,
+        off: i32,
+        size: u32,
+        zero_allowed: bool,
+    ) -> Check {
+        let regno = reg.index();
+        if pointer.var.smin() < 0 {
+            return self.negative(regno);
+        }
+        let range = match pointer.kind {
+            Kind::Packet { range } | Kind::PacketMeta { range } => range,
+            _ => 0,
+        };
+        let from = i64::from(pointer.off) + i64::from(off);
+        let sized = size > 0 || zero_allowed;
+        if from >= 0 && sized && from + i64::from(size) <= i64::from(range) {
+            return Ok(());
+        }
+        let message = format!(
+            "invalid access to packet, off={from} size={size}, R{regno}(id={},off={},r={range})",
+            pointer.id, pointer.off
+        );
+        self.refuse(Rule::PacketPastEnd, message)
+    }
+
+    fn negative<T>(&self, regno: usize) -> Check<T> {
+        let message = format!(
+            "R{regno} min value is negative, either use unsigned index or do a if (index >=0) check."
+        );
+        self.refuse(Rule::NegativeOffset, message)
+    }
+
+    /// An access lies inside a region of known size (`check_mem_region_access`).
+    pub(crate) fn check_region(
+        &self,
+        reg: Reg,
+        pointer: &Pointer,
+        off: i32,
+        size: u32,
+        region: u32,
+        zero_allowed: bool,
+    ) -> Check {
+        let regno = reg.index();
+        let off = i64::from(pointer.off) + i64::from(off);
+        let (smin, umax) = (pointer.var.smin(), pointer.var.umax());
+        if smin < 0 && (smin == i64::MIN || i32::try_from(off + smin).is_err() || off + smin < 0) {
+            return self.negative(regno);
+        }
+        let inside = |from: i64| {
+            from >= 0 && (size > 0 || zero_allowed) && from + i64::from(size) <= i64::from(region)
+        };
+        if !inside(smin.saturating_add(off)) {
+            return self.outside(regno, pointer, smin.saturating_add(off), size, region);
+        }
+        if umax >= OFFSET_MAX as u64 {
+            let message = format!(
+                "R{regno} unbounded memory access, make sure to bounds check any such access"
+            );
+            return self.refuse(Rule::UnboundedOffset, message);
+        }
+        if !inside(umax as i64 + off) {
+            return self.outside(regno, pointer, umax as i64 + off, size, region);
+        }
+        Ok(())
+    }
+
+    fn outside(&self, regno: usize, pointer: &Pointer, off: i64, size: u32, region: u32) -> Check {
+        let (rule, message) = match pointer.kind {
+            Kind::MapValue(_) => (
+                Rule::MapValueBounds,
+                format!("invalid access to map value, value_size={region} off={off} size={size}"),
+            ),
+            Kind::MapKey(_) => (
+                Rule::MapValueBounds,
+                format!("invalid access to map key, key_size={region} off={off} size={size}"),
+            ),
+            _ => (
+                Rule::MemoryBounds,
+                format!("invalid access to memory, mem_size={region} off={off} size={size}"),
+            ),
+        };
+        debug_assert!(regno < Reg::COUNT);
+        self.refuse(rule, message)
+    }
+
+    /// An access to a map's value (`check_map_access_type`, `check_map_access`).
+    pub(crate) fn check_map_value(
+        &self,
+        reg: Reg,
+        pointer: &Pointer,
+        map: MapRef,
+        off: i32,
+        size: u32,
+        direction: Direction,
+    ) -> Check {
+        self.check_map_value_sized(reg, pointer, map, off, size, direction, false)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "an access is that many facts")]
+    pub(crate) fn check_map_value_sized(
+        &self,
+        reg: Reg,
+        pointer: &Pointer,
+        map: MapRef,
+        off: i32,
+        size: u32,
+        direction: Direction,
+        zero_allowed: bool,
+    ) -> Check {
+        let Some(spec) = map.spec(self.program) else {
+            return self.refuse(Rule::Unsupported, "the inner map's shape is not declared");
+        };
+        let whole = i64::from(pointer.off) + i64::from(off);
+        let value_size = spec.value_size;
+        let devices = matches!(spec.kind, MapKind::Devmap | MapKind::DevmapHash);
+        let read_only = spec.flags & create_flags::RDONLY_PROG != 0 || spec.frozen || devices;
+        if direction == Direction::Write && read_only {
+            let message = format!("write into map forbidden, value_size={value_size} off={whole} size={size}");
+            return self.refuse(Rule::MapReadOnly, message);
+        }
+        if direction == Direction::Read && spec.flags & create_flags::WRONLY_PROG != 0 {
+            let message = format!("read from map forbidden, value_size={value_size} off={whole} size={size}");
+            return self.refuse(Rule::MapWriteOnly, message);
+        }
+        self.check_region(reg, pointer, off, size, value_size, zero_allowed)?;
+        let from = whole + pointer.var.smin();
+        let to = whole + pointer.var.umax() as i64 + i64::from(size);
+        for field in &spec.fields {
+            let (at, bytes, name) = match *field {
+                ValueField::SpinLock { offset } => (i64::from(offset), 4, "bpf_spin_lock"),
+                ValueField::Timer { offset } => (i64::from(offset), 16, "bpf_timer"),
+            };
+            if from < at + bytes && at < to {
+                let message = format!("{name} cannot be accessed directly by load/store");
+                return self.refuse(Rule::MapField, message);
+            }
+        }
+        Ok(())
+    }
+
+    /// An access to a stack; answers the bytes it may touch, as offsets from the frame's r10
+    /// (`check_stack_access_within_bounds`).
+    pub(crate) fn check_stack(
+        &mut self,
+        reg: Reg,
+        pointer: &Pointer,
+        off: i32,
+        size: u32,
+        direction: Direction,
+    ) -> Check<(i64, i64)> {
+        let regno = reg.index();
+        let off = i64::from(pointer.off) + i64::from(off);
+        let way = if direction == Direction::Read { " read from" } else { " write to" };
+        let (from, last) = match pointer.var.as_constant() {
+            Some(var) => (off.saturating_add(var as i64), off.saturating_add(var as i64)),
+            None => {
+                let (smin, smax) = (pointer.var.smin(), pointer.var.smax());
+                if smax >= OFFSET_MAX || smin <= -OFFSET_MAX {
+                    let message = format!("invalid unbounded variable-offset{way} stack R{regno}");
+                    return self.refuse(Rule::StackBounds, message);
+                }
+                (off + smin, off + smax)
+            }
+        };
+        let to = last.saturating_add(i64::from(size));
+        if from < -(MAX_STACK as i64) || from > -1 || to > 0 {
+            let message = if pointer.var.as_constant().is_some() {
+                format!("invalid{way} stack R{regno} off={from} size={size}")
+            } else {
+                let var = number_text(pointer);
+                format!("invalid variable-offset{way} stack R{regno} var_off={var} off={from} size={size}")
+            };
+            return self.refuse(Rule::StackBounds, message);
+        }
+        if let Kind::Stack { frame } = pointer.kind {
+            let function = self.state.frames[usize::from(frame)].function;
+            let used = &mut self.stack_used[function];
+            *used = (*used).max((-from) as u32);
+        }
+        Ok((from, to))
+    }
+
+    /// Notes where an instruction goes, and refuses one that goes to the context on some paths only
+    /// (`save_aux_ptr_type`).
+    pub(crate) fn note_access(&mut self, access: Access) -> Check {
+        let noted = &mut self.facts.insns[self.slot].access;
+        let special = |access: &Access| matches!(access, Access::Context { .. });
+        let merged = match (*noted, access) {
+            (Access::None, new) => new,
+            (old, new) if old == new => old,
+            (old, new) if special(&old) || special(&new) => {
+                return self.refuse(Rule::PointerMix, "same insn cannot be used with different pointers");
+            }
+            (Access::MapValue { .. }, Access::MapValue { .. }) => Access::MapValue { map: None },
+            (_, _) => Access::Memory,
+        };
+        *noted = merged;
+        Ok(())
+    }
+
+    pub(crate) fn note_map_access(&mut self, map: MapRef) -> Check {
+        self.note_access(Access::MapValue { map: (!map.inner).then_some(map.map) })
+    }
+}
+
+/// A pointer's variable part as the kernel prints known bits (`tnum_strn`).
+pub(crate) fn number_text(pointer: &Pointer) -> String {
+    match pointer.var.as_constant() {
+        Some(value) => format!("{:#x}", value).replace("0x0", "0x0"),
+        None => format!("({:#x}; {:#x})", pointer.var.tnum().value(), pointer.var.tnum().mask()),
+    }
+}

@@ -1,0 +1,214 @@
+//! What a register can hold: nothing, a number, or a pointer of a kind.
+
+use weir_ebpf::MapSpec;
+use weir_ebpf::Program;
+
+use crate::scalar::Scalar;
+
+/// Names things that are known to be the same: linked numbers, packet positions, lookups, references.
+/// 0 is no name.
+pub(crate) type Id = u32;
+
+/// A map as a pointer knows it: one of the program's, or the inner map of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MapRef {
+    /// Index into `Program::maps`.
+    pub(crate) map: u32,
+    /// An inner map that was looked up in it.
+    pub(crate) inner: bool,
+}
+
+impl MapRef {
+    /// What the map is made of. An inner map has the shape that the outer one prescribes.
+    pub(crate) fn spec(self, program: &Program) -> Option<&MapSpec> {
+        let spec = program.maps.get(self.map as usize)?;
+        if self.inner { spec.inner.as_deref() } else { Some(spec) }
+    }
+}
+
+/// A number, and what it is linked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Number {
+    /// The values it can have.
+    pub(crate) range: Scalar,
+    /// Numbers of one id differ by the difference of their deltas, modulo 2^64.
+    pub(crate) id: Id,
+    /// See `id`.
+    pub(crate) delta: i32,
+}
+
+impl Number {
+    /// A number that is linked to no other.
+    pub(crate) const fn new(range: Scalar) -> Self {
+        Self { range, id: 0, delta: 0 }
+    }
+}
+
+/// What a pointer points to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The program's context.
+    Context,
+    /// The top of a frame's stack.
+    Stack {
+        /// Index of the frame in the call chain.
+        frame: u8,
+    },
+    /// The start of the packet; `range` bytes from the pointer's variable part on are proven.
+    Packet {
+        /// Bytes proven.
+        range: u16,
+    },
+    /// The start of the metadata, likewise.
+    PacketMeta {
+        /// Bytes proven.
+        range: u16,
+    },
+    /// The end of the packet.
+    PacketEnd,
+    /// A map itself.
+    Map(MapRef),
+    /// A value of a map.
+    MapValue(MapRef),
+    /// A key of a map, as a callback gets it.
+    MapKey(MapRef),
+    /// A reserved record of a ring buffer.
+    Record {
+        /// Its size.
+        bytes: u32,
+    },
+    /// A function of the program, by index.
+    Function(u32),
+    /// A socket.
+    Socket,
+}
+
+impl Kind {
+    /// Whether it is the packet or its metadata.
+    pub(crate) const fn is_packet(self) -> bool {
+        matches!(self, Kind::Packet { .. } | Kind::PacketMeta { .. })
+    }
+
+    /// The kernel's word for it (`reg_type_str`, kernel/bpf/log.c).
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
+            Kind::Context => "ctx",
+            Kind::Stack { .. } => "fp",
+            Kind::Packet { .. } => "pkt",
+            Kind::PacketMeta { .. } => "pkt_meta",
+            Kind::PacketEnd => "pkt_end",
+            Kind::Map(_) => "map_ptr",
+            Kind::MapValue(_) => "map_value",
+            Kind::MapKey(_) => "map_key",
+            Kind::Record { .. } => "ringbuf_mem",
+            Kind::Function(_) => "func",
+            Kind::Socket => "sock_common",
+        }
+    }
+}
+
+/// A pointer: base, fixed offset, variable offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pointer {
+    /// What it points to.
+    pub(crate) kind: Kind,
+    /// Whether it may be null instead (then with all offsets 0).
+    pub(crate) maybe_null: bool,
+    /// Bytes from the base, known.
+    pub(crate) off: i32,
+    /// Bytes from there, not known.
+    pub(crate) var: Scalar,
+    /// Packet pointers of one id have the same variable part; null checks of one id answer alike.
+    pub(crate) id: Id,
+    /// The reference that must be released.
+    pub(crate) reference: Id,
+}
+
+impl Pointer {
+    /// A pointer to the start of what it points to.
+    pub(crate) const fn new(kind: Kind) -> Self {
+        Self { kind, maybe_null: false, off: 0, var: Scalar::constant(0), id: 0, reference: 0 }
+    }
+
+    /// The kernel's word for its type.
+    pub(crate) fn text(&self) -> String {
+        format!("{}{}", self.kind.text(), if self.maybe_null { "_or_null" } else { "" })
+    }
+
+    /// The whole offset, when it is known.
+    pub(crate) fn constant_offset(&self) -> Option<i64> {
+        Some(i64::from(self.off).wrapping_add(self.var.as_constant()? as i64))
+    }
+
+    /// Whether comparing with null is known to fail (`reg_not_null`).
+    pub(crate) fn never_null(&self) -> bool {
+        let solid = match self.kind {
+            Kind::MapValue(_) | Kind::MapKey(_) | Kind::Socket | Kind::Map(_) | Kind::Record { .. } => true,
+            Kind::Context
+            | Kind::Stack { .. }
+            | Kind::Packet { .. }
+            | Kind::PacketMeta { .. }
+            | Kind::PacketEnd
+            | Kind::Function(_) => false,
+        };
+        solid && !self.maybe_null
+    }
+}
+
+/// What a register or a spilled slot can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    /// Nothing that may be read.
+    NotInit,
+    /// A number.
+    Number(Number),
+    /// A pointer.
+    Pointer(Pointer),
+}
+
+impl Value {
+    /// Any number.
+    pub(crate) const fn unknown() -> Self {
+        Value::Number(Number::new(Scalar::unknown()))
+    }
+
+    /// One number.
+    pub(crate) const fn constant(value: u64) -> Self {
+        Value::Number(Number::new(Scalar::constant(value)))
+    }
+
+    /// A number of this range.
+    pub(crate) const fn ranged(range: Scalar) -> Self {
+        Value::Number(Number::new(range))
+    }
+
+    /// The kernel's word for its type.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Value::NotInit => "?".to_owned(),
+            Value::Number(_) => "scalar".to_owned(),
+            Value::Pointer(pointer) => pointer.text(),
+        }
+    }
+
+    /// Whether it is the number 0.
+    pub(crate) fn is_null(&self) -> bool {
+        self.as_constant() == Some(0)
+    }
+
+    /// The number, when there is but one.
+    pub(crate) fn as_constant(&self) -> Option<u64> {
+        match self {
+            Value::Number(number) => number.range.as_constant(),
+            Value::NotInit | Value::Pointer(_) => None,
+        }
+    }
+
+    /// The pointer in it.
+    pub(crate) fn as_pointer(&self) -> Option<&Pointer> {
+        match self {
+            Value::Pointer(pointer) => Some(pointer),
+            Value::NotInit | Value::Number(_) => None,
+        }
+    }
+}
