@@ -65,7 +65,12 @@ pub(crate) struct Explorer<'a> {
 
 impl<'a> Explorer<'a> {
     /// A walk that stands at the entry.
-    pub(crate) fn new(program: &'a Program, shape: &'a Shape, liveness: &'a Liveness, options: &'a Options) -> Self {
+    pub(crate) fn new(
+        program: &'a Program,
+        shape: &'a Shape,
+        liveness: &'a Liveness,
+        options: &'a Options,
+    ) -> Self {
         let mut facts = Facts::default();
         facts.insns.resize(program.insns.len(), Default::default());
         facts.functions.resize(shape.functions.len(), Default::default());
@@ -104,8 +109,7 @@ impl<'a> Explorer<'a> {
         loop {
             self.processed += 1;
             if self.processed > self.options.insns_max {
-                let message = format!("BPF program is too large. Processed {} insn", self.processed);
-                return self.refuse(Rule::TooLarge, message);
+                return self.too_large();
             }
             if self.options.prune && self.shape.prune_points[self.slot] {
                 match self.visit()? {
@@ -159,6 +163,16 @@ impl<'a> Explorer<'a> {
             Insn::Exit => return self.exit(),
         }
         Ok(Step::To(self.slot + 1))
+    }
+
+    /// The budget is used up; the help says where most of it went.
+    fn too_large(&self) -> Check {
+        let message = format!("BPF program is too large. Processed {} insn", self.processed);
+        let mut reject = Reject::new(self.slot, Rule::TooLarge, message);
+        reject.help = self.seen.busiest().map(|(slot, states)| {
+            format!("most states ({states}) meet at insn {slot}: keep less that differs alive there, or bound the loop")
+        });
+        Err(Box::new(reject))
     }
 
     fn goto(&mut self, off: i64) -> Step {

@@ -13,8 +13,8 @@ use weir_ebpf::isa::{Insn, Reg};
 use crate::explore::{Check, Explorer};
 use crate::rule::Rule;
 use crate::state::{Frame, State};
-use crate::value::Value;
 use crate::subsume::{Exactness, covers};
+use crate::value::Value;
 
 /// What is done with a state at a prune point.
 pub(crate) enum Visit {
@@ -125,9 +125,9 @@ impl Explorer<'_> {
             };
             let frame = &mut self.state.frames[index];
             let stale = |frame: &Frame| {
-                Reg::ALL[..10].iter().any(|reg| {
-                    !live.contains(*reg) && frame.regs[reg.index()] != Value::NotInit
-                })
+                Reg::ALL[..10]
+                    .iter()
+                    .any(|reg| !live.contains(*reg) && frame.regs[reg.index()] != Value::NotInit)
             };
             if stale(frame) {
                 let frame = Rc::make_mut(frame);

@@ -194,7 +194,8 @@ impl Stack {
         for off in from..to {
             let (index, at) = place(off);
             let slot = self.slot_mut(index);
-            if zero && (slot.bytes[at] == Byte::Zero || slot.bytes[at] == Byte::Spill && slot.spilled.is_null())
+            if zero
+                && (slot.bytes[at] == Byte::Zero || slot.bytes[at] == Byte::Spill && slot.spilled.is_null())
             {
                 continue;
             }

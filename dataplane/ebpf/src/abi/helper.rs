@@ -90,6 +90,7 @@ impl Offered {
 macro_rules! helpers {
     (@flag packet packet) => { true };
     (@flag gpl gpl) => { true };
+    (@flag takes takes) => { true };
     (@flag $wanted:ident $other:ident) => { false };
     ($( $(#[$doc:meta])* $name:ident = $number:literal, $text:literal,
         [$($arg:ident),*] -> $returns:ident, $offered:ident $(, $flag:ident)*; )+) => {
@@ -117,6 +118,10 @@ macro_rules! helpers {
             pub const fn changes_packet(self) -> bool {
                 match self { $( Helper::$name => false $(|| helpers!(@flag packet $flag))*, )+ }
             }
+            /// Whether its memory arguments may lie in the packet (`pkt_access`).
+            pub const fn takes_packet(self) -> bool {
+                match self { $( Helper::$name => false $(|| helpers!(@flag takes $flag))*, )+ }
+            }
             /// Whether only programs with a GPL-compatible licence may call it.
             pub const fn gpl_only(self) -> bool {
                 match self { $( Helper::$name => false $(|| helpers!(@flag gpl $flag))*, )+ }
@@ -127,15 +132,15 @@ macro_rules! helpers {
 
 helpers! {
     /// Looks a key up; answers a pointer to the value, or null.
-    MapLookupElem = 1, "bpf_map_lookup_elem", [Map, MapKey] -> MapValueOrNull, ALL;
+    MapLookupElem = 1, "bpf_map_lookup_elem", [Map, MapKey] -> MapValueOrNull, ALL, takes;
     /// Puts a value under a key.
-    MapUpdateElem = 2, "bpf_map_update_elem", [Map, MapKey, MapValue, Anything] -> Integer, ALL;
+    MapUpdateElem = 2, "bpf_map_update_elem", [Map, MapKey, MapValue, Anything] -> Integer, ALL, takes;
     /// Takes a key out.
-    MapDeleteElem = 3, "bpf_map_delete_elem", [Map, MapKey] -> Integer, ALL;
+    MapDeleteElem = 3, "bpf_map_delete_elem", [Map, MapKey] -> Integer, ALL, takes;
     /// Nanoseconds since boot, without time asleep.
     KtimeGetNs = 5, "bpf_ktime_get_ns", [] -> Integer, ALL;
     /// Formats a line into the trace.
-    TracePrintk = 6, "bpf_trace_printk", [Mem, Size, Anything, Anything, Anything] -> Integer, ALL;
+    TracePrintk = 6, "bpf_trace_printk", [Mem, Size, Anything, Anything, Anything] -> Integer, ALL, gpl;
     /// A random number of 32 bits.
     GetPrandomU32 = 7, "bpf_get_prandom_u32", [] -> Integer, ALL;
     /// The worker's number.
@@ -147,7 +152,7 @@ helpers! {
     /// Mends the TCP, UDP or ICMP checksum for a changed field.
     L4CsumReplace = 11, "bpf_l4_csum_replace", [Context, Anything, Anything, Anything, Anything] -> Integer, TC, packet;
     /// Goes on in another program; returns only when it cannot.
-    TailCall = 12, "bpf_tail_call", [Context, Map, Anything] -> Integer, ALL;
+    TailCall = 12, "bpf_tail_call", [Context, Map, Anything] -> Integer, ALL, packet;
     /// Sends a copy of the packet out of a port.
     CloneRedirect = 13, "bpf_clone_redirect", [Context, Anything, Anything] -> Integer, TC, packet;
     /// The sender's cgroup class; always 0 here.
@@ -165,13 +170,13 @@ helpers! {
     /// The route's realm; always 0 here.
     GetRouteRealm = 24, "bpf_get_route_realm", [Context] -> Integer, TC;
     /// Sends a record to user space.
-    PerfEventOutput = 25, "bpf_perf_event_output", [Context, Map, Anything, Mem, SizeOrZero] -> Integer, ALL;
+    PerfEventOutput = 25, "bpf_perf_event_output", [Context, Map, Anything, Mem, SizeOrZero] -> Integer, ALL, gpl;
     /// Copies bytes out of the packet.
     SkbLoadBytes = 26, "bpf_skb_load_bytes", [Context, Anything, UninitMem, Size] -> Integer, TC_FILTER;
     /// Not offered to packet programs.
     GetStackid = 27, "bpf_get_stackid", [Context, Map, Anything] -> Integer, NONE, gpl;
     /// The difference two buffers make to a checksum.
-    CsumDiff = 28, "bpf_csum_diff", [MemOrNull, SizeOrZero, MemOrNull, SizeOrZero, Anything] -> Integer, XDP_TC;
+    CsumDiff = 28, "bpf_csum_diff", [MemOrNull, SizeOrZero, MemOrNull, SizeOrZero, Anything] -> Integer, XDP_TC, takes;
     /// Reads the tunnel's options.
     SkbGetTunnelOpt = 29, "bpf_skb_get_tunnel_opt", [Context, UninitMem, Size] -> Integer, TC;
     /// Sets the tunnel's options.
@@ -215,13 +220,13 @@ helpers! {
     /// Copies bytes out of the packet, from a layer on.
     SkbLoadBytesRelative = 68, "bpf_skb_load_bytes_relative", [Context, Anything, UninitMem, Size, Anything] -> Integer, TC_FILTER;
     /// Looks the route and the neighbour up.
-    FibLookup = 69, "bpf_fib_lookup", [Context, MemReadWrite, Size, Anything] -> Integer, XDP_TC;
+    FibLookup = 69, "bpf_fib_lookup", [Context, MemReadWrite, Size, Anything] -> Integer, XDP_TC, gpl;
     /// Puts a value into a queue, stack or bloom filter.
-    MapPushElem = 87, "bpf_map_push_elem", [Map, MapValue, Anything] -> Integer, ALL;
+    MapPushElem = 87, "bpf_map_push_elem", [Map, MapValue, Anything] -> Integer, ALL, takes;
     /// Takes a value out of a queue or stack.
-    MapPopElem = 88, "bpf_map_pop_elem", [Map, UninitMapValue] -> Integer, ALL;
+    MapPopElem = 88, "bpf_map_pop_elem", [Map, UninitMapValue] -> Integer, ALL, takes;
     /// Reads the next value of a queue or stack, or asks a bloom filter.
-    MapPeekElem = 89, "bpf_map_peek_elem", [Map, UninitMapValue] -> Integer, ALL;
+    MapPeekElem = 89, "bpf_map_peek_elem", [Map, UninitMapValue] -> Integer, ALL, takes;
     /// Takes the lock inside a map value.
     SpinLock = 93, "bpf_spin_lock", [SpinLock] -> Void, XDP_TC;
     /// Lets the lock go.
@@ -255,7 +260,7 @@ helpers! {
     /// Nanoseconds since boot, as of the last tick.
     KtimeGetCoarseNs = 160, "bpf_ktime_get_coarse_ns", [] -> Integer, ALL;
     /// Whether a packet fits a port.
-    CheckMtu = 163, "bpf_check_mtu", [Context, Anything, LongU32, Anything, Anything] -> Integer, XDP_TC;
+    CheckMtu = 163, "bpf_check_mtu", [Context, Anything, LongU32, Anything, Anything] -> Integer, XDP_TC, gpl;
     /// Calls a function for each entry of a map.
     ForEachMapElem = 164, "bpf_for_each_map_elem", [Map, Callback, StackOrNull, Anything] -> Integer, ALL;
     /// Calls a function a number of times.
@@ -271,7 +276,7 @@ helpers! {
     /// Sets the packet's time and its clock.
     SkbSetTstamp = 192, "bpf_skb_set_tstamp", [Context, Anything, Anything] -> Integer, TC;
     /// Looks a key up in another worker's part.
-    MapLookupPercpuElem = 195, "bpf_map_lookup_percpu_elem", [Map, MapKey, Anything] -> MapValueOrNull, ALL;
+    MapLookupPercpuElem = 195, "bpf_map_lookup_percpu_elem", [Map, MapKey, Anything] -> MapValueOrNull, ALL, takes;
     /// Nanoseconds of international atomic time.
     KtimeGetTaiNs = 208, "bpf_ktime_get_tai_ns", [] -> Integer, ALL;
 }

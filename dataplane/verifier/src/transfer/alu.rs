@@ -198,8 +198,7 @@ impl Explorer<'_> {
     fn check_movable(&self, op: AluOp, regno: usize, pointer: &Pointer, by: &Number) -> Check {
         if pointer.maybe_null {
             let text = pointer.text();
-            let message =
-                format!("R{regno} pointer arithmetic on {text} prohibited, null-check it first");
+            let message = format!("R{regno} pointer arithmetic on {text} prohibited, null-check it first");
             return self.refuse(Rule::MaybeNull, message);
         }
         let movable = match pointer.kind {

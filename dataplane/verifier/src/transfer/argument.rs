@@ -86,7 +86,9 @@ impl Explorer<'_> {
                     call.constant = Some(constant);
                     Ok(())
                 }
-                _ => self.refuse(Rule::ArgumentConstant, format!("R{} is not a known constant'", reg.index())),
+                _ => {
+                    self.refuse(Rule::ArgumentConstant, format!("R{} is not a known constant'", reg.index()))
+                }
             },
             Arg::Record => self.check_record(reg, call),
             Arg::SpinLock => self.check_lock(helper, reg),
@@ -255,8 +257,7 @@ impl Explorer<'_> {
         };
         let range = size.range;
         if range.smin() < 0 {
-            let message =
-                format!("R{regno} min value is negative, either use unsigned or 'var &= const'");
+            let message = format!("R{regno} min value is negative, either use unsigned or 'var &= const'");
             return self.refuse(Rule::ArgumentSize, message);
         }
         if range.umin() == 0 && !zero_allowed {
@@ -265,9 +266,8 @@ impl Explorer<'_> {
             return self.refuse(Rule::ArgumentSize, message);
         }
         if range.umax() >= OFFSET_MAX as u64 {
-            let message = format!(
-                "R{regno} unbounded memory access, use 'var &= const' or 'if (var < const)'"
-            );
+            let message =
+                format!("R{regno} unbounded memory access, use 'var &= const' or 'if (var < const)'");
             return self.refuse(Rule::ArgumentSize, message);
         }
         let Some(before) = at.checked_sub(1) else { return Ok(()) };
@@ -279,9 +279,7 @@ impl Explorer<'_> {
         };
         let wanted = Wanted { zero_allowed, ..wanted };
         match self.read(memory)? {
-            Value::Pointer(pointer) => {
-                self.check_memory(memory, &pointer, range.umax() as u32, wanted, call)
-            }
+            Value::Pointer(pointer) => self.check_memory(memory, &pointer, range.umax() as u32, wanted, call),
             null if null.is_null() && zero_allowed && range.umax() == 0 => Ok(()),
             other => {
                 let message = format!("R{} type={} expected=fp", memory.index(), other.text());
@@ -314,9 +312,15 @@ impl Explorer<'_> {
         let data = match map.spec(self.program) {
             Some(spec) if spec.frozen && !map.inner => match &spec.initial {
                 Initial::Data(data) => data,
-                _ => return self.refuse(Rule::ArgumentText, format!("R{regno} does not point to a readonly map'")),
+                _ => {
+                    return self
+                        .refuse(Rule::ArgumentText, format!("R{regno} does not point to a readonly map'"));
+                }
             },
-            _ => return self.refuse(Rule::ArgumentText, format!("R{regno} does not point to a readonly map'")),
+            _ => {
+                return self
+                    .refuse(Rule::ArgumentText, format!("R{regno} does not point to a readonly map'"));
+            }
         };
         let Some(off) = pointer.constant_offset() else {
             let message = format!("R{regno} is not a constant address'");

@@ -11,7 +11,14 @@ use crate::value::{Id, Kind, Number, Pointer, Value};
 const PACKET_OFFSET_MAX: u64 = 0xffff;
 
 impl Explorer<'_> {
-    pub(crate) fn branch(&mut self, width: Width, cond: Cond, dst: Reg, src: Source, off: i16) -> Check<Step> {
+    pub(crate) fn branch(
+        &mut self,
+        width: Width,
+        cond: Cond,
+        dst: Reg,
+        src: Source,
+        off: i16,
+    ) -> Check<Step> {
         self.jumps += 1;
         let right = self.source(src)?;
         let left = self.read(dst)?;
@@ -64,9 +71,7 @@ impl Explorer<'_> {
 /// Which way a branch goes, when all values agree (`is_branch_taken`).
 fn decide(width: Width, cond: Cond, left: &Value, right: &Value) -> Option<bool> {
     match (left, right) {
-        (Value::Number(left), Value::Number(right)) => {
-            Scalar::decide(cond, width, &left.range, &right.range)
-        }
+        (Value::Number(left), Value::Number(right)) => Scalar::decide(cond, width, &left.range, &right.range),
         (Value::Pointer(pointer), other) | (other, Value::Pointer(pointer))
             if width == Width::W64 && other.is_null() && pointer.never_null() =>
         {

@@ -112,9 +112,10 @@ impl Explorer<'_> {
     /// Packet pointers become numbers; the packet may have moved (`clear_all_pkt_pointers`).
     fn forget_packet(&mut self) {
         self.state.for_each(|value| {
-            if value.as_pointer().is_some_and(|pointer| {
-                pointer.kind.is_packet() || pointer.kind == Kind::PacketEnd
-            }) {
+            if value
+                .as_pointer()
+                .is_some_and(|pointer| pointer.kind.is_packet() || pointer.kind == Kind::PacketEnd)
+            {
                 *value = Value::unknown();
             }
         });

@@ -32,10 +32,9 @@ impl Explorer<'_> {
     fn load_into(&mut self, touch: Touch, signed: bool, dst: Reg) -> Check {
         let loaded = self.load_value(touch)?;
         let value = match loaded {
-            Value::Number(number) if signed => Value::ranged(number.range.movsx(
-                weir_ebpf::isa::Width::W64,
-                touch.size,
-            )),
+            Value::Number(number) if signed => {
+                Value::ranged(number.range.movsx(weir_ebpf::isa::Width::W64, touch.size))
+            }
             other => other,
         };
         self.state.set(dst, value);
@@ -216,7 +215,7 @@ impl Explorer<'_> {
         let bytes = touch.size.bytes() as i32;
         let field = u32::try_from(touch.off).ok().and_then(|off| ContextField::at(self.program.kind, off));
         match field {
-            Some(field) if touch.off % bytes == 0 && touch.off + bytes <= field.end() => Ok(field),
+            Some(field) if touch.off % bytes == 0 && touch.off + bytes <= field.end() as i32 => Ok(field),
             _ => refused(),
         }
     }
@@ -233,11 +232,9 @@ impl Explorer<'_> {
             FieldKind::PacketStart => Value::Pointer(Pointer::new(Kind::Packet { range: 0 })),
             FieldKind::PacketMeta => Value::Pointer(Pointer::new(Kind::PacketMeta { range: 0 })),
             FieldKind::PacketEnd => Value::Pointer(Pointer::new(Kind::PacketEnd)),
-            FieldKind::Socket => Value::Pointer(Pointer {
-                maybe_null: true,
-                id: self.new_id(),
-                ..Pointer::new(Kind::Socket)
-            }),
+            FieldKind::Socket => {
+                Value::Pointer(Pointer { maybe_null: true, id: self.new_id(), ..Pointer::new(Kind::Socket) })
+            }
             FieldKind::FlowKeys => {
                 return self.refuse(Rule::Unsupported, "weir has no flow dissector programs");
             }
@@ -261,9 +258,7 @@ impl Explorer<'_> {
         if pointer.var.as_constant().is_some() {
             return match stack.read(from, bytes) {
                 Ok(value) => Ok(value),
-                Err(BadFill::PointerPart) => {
-                    self.refuse(Rule::StackBounds, "invalid size of register fill")
-                }
+                Err(BadFill::PointerPart) => self.refuse(Rule::StackBounds, "invalid size of register fill"),
             };
         }
         let zero = stack.all_zero(from, to);

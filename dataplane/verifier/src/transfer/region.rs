@@ -1,7 +1,7 @@
 //! Whether an access lies inside the memory it goes to, kind by kind.
 
-use weir_ebpf::abi::{MAX_STACK, MapKind};
 use weir_ebpf::abi::map_kind::create_flags;
+use weir_ebpf::abi::{MAX_STACK, MapKind};
 use weir_ebpf::isa::Reg;
 use weir_ebpf::program::ValueField;
 
@@ -51,7 +51,8 @@ impl Explorer<'_> {
     pub(crate) fn check_unmoved(&self, reg: Reg, pointer: &Pointer) -> Check {
         let (regno, text) = (reg.index(), pointer.kind.text());
         if pointer.off != 0 {
-            let message = format!("dereference of modified {text} ptr R{regno} off={} disallowed", pointer.off);
+            let message =
+                format!("dereference of modified {text} ptr R{regno} off={} disallowed", pointer.off);
             return self.refuse(Rule::ContextModified, message);
         }
         if pointer.var.as_constant() != Some(0) {
@@ -120,9 +121,8 @@ impl Explorer<'_> {
             return self.outside(regno, pointer, smin.saturating_add(off), size, region);
         }
         if umax >= OFFSET_MAX as u64 {
-            let message = format!(
-                "R{regno} unbounded memory access, make sure to bounds check any such access"
-            );
+            let message =
+                format!("R{regno} unbounded memory access, make sure to bounds check any such access");
             return self.refuse(Rule::UnboundedOffset, message);
         }
         if !inside(umax as i64 + off) {
@@ -182,7 +182,8 @@ impl Explorer<'_> {
         let devices = matches!(spec.kind, MapKind::Devmap | MapKind::DevmapHash);
         let read_only = spec.flags & create_flags::RDONLY_PROG != 0 || spec.frozen || devices;
         if direction == Direction::Write && read_only {
-            let message = format!("write into map forbidden, value_size={value_size} off={whole} size={size}");
+            let message =
+                format!("write into map forbidden, value_size={value_size} off={whole} size={size}");
             return self.refuse(Rule::MapReadOnly, message);
         }
         if direction == Direction::Read && spec.flags & create_flags::WRONLY_PROG != 0 {
