@@ -16,9 +16,9 @@ SEC("xdp") int loops(struct xdp_md *ctx)
 	return sum & 1 ? shared(ctx) : replaceable(sum);
 }
 SEC("xdp") int simple(struct xdp_md *ctx) { return XDP_PASS; }
-SEC("xdp/other") int other(struct xdp_md *ctx) { return internal(ctx->ingress_ifindex) + shared(ctx); }
+SEC("xdp") int other(struct xdp_md *ctx) { return internal(ctx->ingress_ifindex) + shared(ctx); }
 char _license[] SEC("license") = "GPL";
 //= license GPL
 //= program loops in xdp: xdp, functions loops (each) (leaf) shared (middle) replaceable
 //= program simple in xdp: xdp
-//= program other in xdp/other: xdp, functions other (internal) (leaf) shared (middle)
+//= program other in xdp: xdp, functions other (internal) (leaf) shared (middle)

@@ -14,6 +14,7 @@ mod write;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub use crate::core::uapi;
 pub use write::BtfBuilder;
 
 pub(crate) use ext::{CoreRelocation, Ext, LineRecord};

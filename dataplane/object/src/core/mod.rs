@@ -21,7 +21,7 @@ use weir_ebpf::RawInsn;
 use crate::btf::{Btf, CoreRelocation, Kind, TypeId};
 use crate::error::ObjectError;
 
-pub(crate) use uapi::uapi;
+pub use uapi::uapi;
 
 use access::Access;
 use matching::{Comparison, kinds_fit};

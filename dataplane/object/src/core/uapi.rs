@@ -11,19 +11,20 @@ use weir_ebpf::abi::{Helper, MapKind};
 
 use crate::btf::{Btf, BtfBuilder, Composite, Kind, Member, TypeId};
 
-/// `type name;`, `type name[n];`, `type name:bits;`, `struct { … };` and `union { … };`.
+/// `struct name { … };` and `union name { … };` of members `type name;`, `type name[n];`,
+/// `type name:bits;`, `struct { … };` and `union { … };`, words apart.
 const STRUCTURES: &str = include_str!("uapi.txt");
 
-/// The table, made once.
-pub(crate) fn uapi() -> &'static Btf {
+/// The types that weir implements, as CO-RE relocations find them when no other BTF is given.
+pub fn uapi() -> &'static Btf {
     static TABLE: LazyLock<Btf> = LazyLock::new(|| {
         let mut builder = Declarations::default();
         let mut words = STRUCTURES.split_whitespace();
         while let Some(word) = words.next() {
-            assert_eq!(word, "struct", "our own text declares structures");
+            assert!(matches!(word, "struct" | "union"), "`{word}` is no declaration in our own text");
             let name = words.next().unwrap_or("");
-            assert_eq!(words.next(), Some("{"), "after struct {name}");
-            builder.composite(name, false, &mut words);
+            assert_eq!(words.next(), Some("{"), "after {word} {name}");
+            builder.composite(name, word == "union", &mut words);
         }
         builder.enumerations();
         builder.builder.finish()
@@ -90,15 +91,10 @@ impl Declarations {
                 break;
             }
             if matches!(word, "struct" | "union") {
-                let next = words.next().unwrap_or("");
-                if next == "{" {
-                    let (of, shape) = self.composite("", word == "union", words);
-                    let bit_offset = layout.place(shape, 0);
-                    layout.members.push(Member { name: self.builder.name(""), of, bit_offset, bits: 0 });
-                    continue;
-                }
-                let (of, shape) = self.named(next);
-                self.member(&mut layout, of, shape, words.next().unwrap_or(""));
+                assert_eq!(words.next(), Some("{"), "inside {name}, only anonymous ones");
+                let (of, shape) = self.composite("", word == "union", words);
+                let bit_offset = layout.place(shape, 0);
+                layout.members.push(Member { name: self.builder.name(""), of, bit_offset, bits: 0 });
                 continue;
             }
             let (of, shape) = self.named(word);
