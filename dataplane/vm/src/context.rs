@@ -358,6 +358,21 @@ impl<'room> Context<'room> {
         Ok(())
     }
 
+    /// Legacy packet access (`LD_ABS`, `LD_IND`): bytes in network order. Offsets from -0x100000 on count from
+    /// the network header and those from -0x200000 on from the link layer (`SKF_NET_OFF`, `SKF_LL_OFF`).
+    pub(crate) fn legacy_load(&self, offset: u32, len: usize) -> Option<u64> {
+        const NET_OFF: i64 = -0x10_0000;
+        const LL_OFF: i64 = -0x20_0000;
+        let start = match i64::from(offset as i32) {
+            start @ 0.. => start,
+            start @ NET_OFF..0 => start - NET_OFF + self.skb.network_offset as i64,
+            start @ LL_OFF..NET_OFF => start - LL_OFF,
+            _ => return None,
+        } as usize;
+        let bytes = self.packet().get(start..start.checked_add(len)?)?;
+        Some(bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+    }
+
     /// The address of `len` bytes of the packet at `offset`, if it has them.
     pub(crate) fn within(&self, offset: usize, len: usize) -> Option<*mut u8> {
         let end = offset.checked_add(len)?;

@@ -3,6 +3,7 @@
 pub mod context;
 pub mod env;
 pub mod helpers;
+pub mod interpreter;
 pub mod jit;
 pub mod loaded;
 pub mod run;
@@ -11,6 +12,7 @@ pub mod table;
 pub use context::{Context, Slot, slot};
 pub use env::{Clock, Env, TestEnv};
 pub use helpers::body;
-pub use loaded::Loaded;
+pub use interpreter::{Checked, Fault, Observer, Place, Step};
+pub use loaded::{Engine, LoadError, Loaded};
 pub use run::{CallFunction, HelperFn, Redirect, Run};
 pub use table::ProgramTable;

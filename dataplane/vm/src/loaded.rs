@@ -1,21 +1,124 @@
 //! A proven program with its maps, ready to run.
 
+use std::sync::Arc;
+
+use thiserror::Error;
+use weir_ebpf::Program;
+use weir_maps::Map;
 use weir_verifier::Verified;
+
+use crate::context::Context;
+use crate::interpreter::{self, Code, Setup};
+use crate::run::Run;
+
+/// What runs a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Engine {
+    /// The checked interpreter: slow, and watches over itself.
+    Interpreter,
+    /// Machine code.
+    #[default]
+    Jit,
+}
 
 /// A program that may run. Only a [`Verified`] becomes one.
 #[derive(Debug)]
 pub struct Loaded {
     verified: Verified,
+    code: Arc<Code>,
+}
+
+/// Why a program cannot be made ready.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// Not as many maps as the program names.
+    #[error("program {program} names {wanted} maps and was given {found}")]
+    Count {
+        /// The program.
+        program: String,
+        /// Maps it names.
+        wanted: usize,
+        /// Maps it was given.
+        found: usize,
+    },
+    /// A map that is not what the program was proven with.
+    #[error("map {index} ({name}) of program {program} is not of the declared kind and sizes")]
+    Shape {
+        /// The program.
+        program: String,
+        /// Index into the program's maps.
+        index: usize,
+        /// The declared name.
+        name: String,
+    },
+}
+
+impl LoadError {
+    /// Whether these are the maps that the program names, as far as its proof depends on it.
+    pub(crate) fn check_maps(program: &Program, maps: &[Arc<Map>]) -> Result<(), LoadError> {
+        let (wanted, found) = (program.maps.len(), maps.len());
+        if wanted != found {
+            return Err(LoadError::Count { program: program.name.clone(), wanted, found });
+        }
+        for (index, (declared, map)) in program.maps.iter().zip(maps).enumerate() {
+            let spec = map.spec();
+            let same = (spec.kind, spec.key_size, spec.value_size, spec.max_entries, spec.flags)
+                == (
+                    declared.kind,
+                    declared.key_size,
+                    declared.value_size,
+                    declared.max_entries,
+                    declared.flags,
+                );
+            if !same {
+                let name = declared.name.clone();
+                return Err(LoadError::Shape { program: program.name.clone(), index, name });
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Loaded {
+    /// Makes a proven program ready, with one map for each of `Program::maps`.
+    pub fn new(verified: Verified, maps: Vec<Arc<Map>>, engine: Engine) -> Result<Self, LoadError> {
+        let program = verified.program().clone();
+        LoadError::check_maps(&program, &maps)?;
+        let _ = engine;
+        Ok(Self { verified, code: Arc::new(Code { program, maps }) })
+    }
+
     /// What was proven, and of which program.
     pub fn verified(&self) -> &Verified {
         &self.verified
     }
 
+    /// The maps, in the program's order.
+    pub fn maps(&self) -> &[Arc<Map>] {
+        &self.code.maps
+    }
+
+    /// Judges a packet: answers the program's r0.
+    ///
+    /// Where the packet shall go, if r0 says so, is in [`Run::redirect`]. If the interpreter catches the
+    /// program at something that was proven impossible, r0 is 0 and [`Run::fault`] says what it was: a
+    /// fault of the verifier, never of a packet.
+    pub fn run(&self, run: &mut Run<'_>, context: &mut Context<'_>) -> u64 {
+        let setup = Setup { budget: u64::MAX, any_helper: false, granted: None, observer: None };
+        let (result, _) = interpreter::run(&self.code, run, context, setup);
+        result.unwrap_or_else(|fault| {
+            run.set_fault(fault);
+            0
+        })
+    }
+
     /// Where compiled code enters after a tail call; `None` when this one is interpreted.
     pub(crate) fn tail_entry(&self) -> Option<*const u8> {
         None
+    }
+
+    /// The program and its maps.
+    pub(crate) fn code(&self) -> &Arc<Code> {
+        &self.code
     }
 }

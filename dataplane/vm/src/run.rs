@@ -11,6 +11,7 @@ use weir_maps::Target;
 
 use crate::context::Context;
 use crate::env::{Env, FibGateway};
+use crate::interpreter::Fault;
 use crate::table::ProgramTable;
 
 /// Most passes over `may_goto` in one run (`BPF_MAX_LOOPS`, include/linux/bpf.h).
@@ -51,6 +52,7 @@ pub struct Run<'w> {
     // From here on for helpers; compiled code does not look.
     pub(crate) kind: ProgramType,
     pub(crate) redirect: Option<Redirect>,
+    fault: Option<Box<Fault>>,
     env: &'w mut dyn Env,
     tables: std::marker::PhantomData<&'w ProgramTable>,
 }
@@ -137,6 +139,7 @@ impl<'w> Run<'w> {
             scratch: [0; 8],
             kind: ProgramType::Xdp,
             redirect: None,
+            fault: None,
             env,
             tables: std::marker::PhantomData,
         }
@@ -152,6 +155,15 @@ impl<'w> Run<'w> {
     /// Where the last program asked its packet to go, if it did.
     pub fn redirect(&self) -> Option<Redirect> {
         self.redirect
+    }
+
+    /// What the interpreter caught the last program at, if it did.
+    pub fn fault(&self) -> Option<&Fault> {
+        self.fault.as_deref()
+    }
+
+    pub(crate) fn set_fault(&mut self, fault: Fault) {
+        self.fault = Some(Box::new(fault));
     }
 
     /// The worker's number.
@@ -171,6 +183,7 @@ impl<'w> Run<'w> {
         self.may_goto = MAY_GOTO_MAX;
         self.tail_calls = 0;
         self.redirect = None;
+        self.fault = None;
     }
 
     /// Forgets the packet, whose borrow ends now.

@@ -1,0 +1,210 @@
+//! Calls of helpers: every argument is tested against the helper's signature before the body runs.
+
+use weir_ebpf::abi::helper::{Arg, Returns};
+use weir_ebpf::abi::{Helper, MAX_TAIL_CALLS, MapKind};
+use weir_maps::{Map, Ringbuf};
+
+use super::Machine;
+use super::fault::{Access, FaultKind};
+use super::memory::function_slot;
+use crate::helpers;
+use crate::run::Run;
+
+/// What r1 to r5 hold after a call: no program may read them.
+const CLOBBERED: u64 = 0xdead_beef_dead_beef;
+
+impl Machine<'_> {
+    pub(super) fn call_helper(&mut self, number: u64) -> Result<(), FaultKind> {
+        let unknown = FaultKind::Helper { number, program_type: self.memory.kind.name() };
+        let helper = u32::try_from(number).ok().and_then(Helper::new);
+        let granted = self.unprivileged;
+        let Some(helper) = helper.filter(|helper| granted || helper.offered().to(self.memory.kind)) else {
+            return Err(unknown);
+        };
+        self.check_arguments(helper)?;
+        if helper == Helper::TailCall && self.tail_call() {
+            return Ok(());
+        }
+        let [_, r1, r2, r3, r4, r5, ..] = self.regs;
+        let machine: *mut Machine<'_> = self;
+        // SAFETY: the arguments fulfil the signature (checked above), the run is inside this program; a
+        // callback re-enters through `engine`, which is derived from `self`, while `self` is not used.
+        let r0 = unsafe {
+            (*self.run).engine = machine.cast();
+            helpers::body(helper)(self.run, r1, r2, r3, r4, r5)
+        };
+        if let Some(fault) = self.pending.take() {
+            return Err(fault);
+        }
+        self.note_effects(helper, r0);
+        self.regs[0] = r0;
+        self.regs[1..=5].fill(CLOBBERED);
+        Ok(())
+    }
+
+    fn check_arguments(&self, helper: Helper) -> Result<(), FaultKind> {
+        for (index, wanted) in helper.args().iter().enumerate() {
+            if !self.fulfils(helper, index, *wanted) {
+                let found = self.regs[index + 1];
+                let near = self.memory.near(found, self.frames.len());
+                return Err(FaultKind::Argument { helper, index: index + 1, wanted: *wanted, found, near });
+            }
+        }
+        Ok(())
+    }
+
+    fn fulfils(&self, helper: Helper, index: usize, wanted: Arg) -> bool {
+        let value = self.regs[index + 1];
+        let next = self.regs.get(index + 2).map_or(0, |size| u64::from(*size as u32));
+        let readable = |size: u64| self.allowed(value, size, Access::Read);
+        let writable = |size: u64| self.allowed(value, size, Access::Write);
+        let map = || self.map_argument(helper);
+        match wanted {
+            Arg::Anything | Arg::ConstSize => true,
+            Arg::Context => value == self.memory.context_value(),
+            Arg::Map => self.memory.map_at(value, &self.code().maps).is_some_and(|map| suits(helper, map)),
+            Arg::MapKey => map().is_some_and(|map| readable(u64::from(map.spec().key_size))),
+            Arg::MapValue => map().is_some_and(|map| readable(u64::from(map.spec().value_size))),
+            Arg::UninitMapValue => map().is_some_and(|map| writable(u64::from(map.spec().value_size))),
+            Arg::Mem => readable(next),
+            Arg::MemOrNull => {
+                if value == 0 {
+                    next == 0
+                } else {
+                    readable(next)
+                }
+            }
+            Arg::UninitMem => writable(next),
+            Arg::MemReadWrite => readable(next) && writable(next),
+            Arg::Size => value as u32 != 0 && value as u32 <= i32::MAX as u32,
+            Arg::SizeOrZero => value as u32 <= i32::MAX as u32,
+            Arg::Record => self.memory.records.iter().any(|(start, _)| *start == value),
+            Arg::SpinLock => self.lock_allowed(helper, value),
+            Arg::Callback => function_slot(value).is_some_and(|slot| slot < self.code().program.insns.len()),
+            Arg::StackOrNull => value == 0 || self.memory.in_stack(value, 1, self.frames.len()),
+            Arg::ConstStr => self.is_text(value),
+            Arg::Long => value.is_multiple_of(8) && writable(8),
+            Arg::LongU32 => value.is_multiple_of(4) && writable(4),
+        }
+    }
+
+    /// The map that the call's keys and values belong to: its first map argument.
+    fn map_argument(&self, helper: Helper) -> Option<&Map> {
+        let index = helper.args().iter().position(|arg| *arg == Arg::Map)?;
+        self.memory.map_at(self.regs[index + 1], &self.code().maps)
+    }
+
+    /// A lock is inside a map's value; it is taken while none is held and given back while it is.
+    fn lock_allowed(&self, helper: Helper, value: u64) -> bool {
+        let held = if helper == Helper::SpinUnlock { Some(value) } else { None };
+        let owned = self.memory.owner(value, 4, &self.code().maps).is_some();
+        value.is_multiple_of(4) && owned && self.lock == held
+    }
+
+    fn is_text(&self, value: u64) -> bool {
+        let mut at = value;
+        while self.memory.owner(at, 1, &self.code().maps).is_some() {
+            // SAFETY: the byte belongs to a value of a live map.
+            if unsafe { std::ptr::with_exposed_provenance::<u8>(at as usize).read() } == 0 {
+                return true;
+            }
+            at += 1;
+        }
+        false
+    }
+
+    /// What a call changes in what the program may touch.
+    fn note_effects(&mut self, helper: Helper, r0: u64) {
+        let record = self.regs[1];
+        match helper {
+            Helper::SpinLock => self.lock = Some(record),
+            Helper::SpinUnlock => self.lock = None,
+            Helper::RingbufSubmit | Helper::RingbufDiscard => {
+                self.memory.records.retain(|(start, _)| *start != record);
+            }
+            _ => {}
+        }
+        match helper.returns() {
+            Returns::RecordOrNull if r0 != 0 => self.memory.records.push((r0, self.regs[2])),
+            Returns::MapValueOrNull if r0 != 0 => {
+                let outer = self.map_argument(helper).map(|map| map.spec().kind);
+                if matches!(outer, Some(MapKind::ArrayOfMaps | MapKind::HashOfMaps)) {
+                    self.memory.met.push(std::ptr::with_exposed_provenance(r0 as usize));
+                }
+            }
+            Returns::Integer | Returns::Void | Returns::MapValueOrNull | Returns::RecordOrNull => {}
+        }
+    }
+
+    /// Goes on in another program; false when there is none there, or too many tail calls were taken.
+    /// Only the frame that makes the call is replaced.
+    fn tail_call(&mut self) -> bool {
+        let (map, index) = (self.regs[2], self.regs[3] as u32);
+        let Some(map) = self.memory.map_at(map, &self.code().maps) else { return false };
+        let Some(number) = map.slot(index).checked_sub(1) else { return false };
+        // SAFETY: the run is valid for the machine's life; the table for the run's (`Run::with_table`).
+        let (run, table) = unsafe { (&mut *self.run, (*self.run).table.as_ref()) };
+        let Some(target) = table.and_then(|table| table.interpreted(number)) else { return false };
+        if run.tail_calls >= MAX_TAIL_CALLS {
+            return false;
+        }
+        run.tail_calls += 1;
+        let code = target.clone();
+        if let Some(frame) = self.frames.last_mut() {
+            frame.code = code;
+        }
+        self.regs[1] = self.memory.context_value();
+        self.pc = 0;
+        true
+    }
+
+    /// Gives back what the program should have given back, and says what it was.
+    pub(super) fn release(&mut self) -> Option<FaultKind> {
+        let lock = self.lock.take();
+        if let Some(lock) = lock {
+            // SAFETY: `lock_allowed` found the lock inside a live value, and the program has it.
+            unsafe { weir_maps::spin::unlock(std::ptr::with_exposed_provenance_mut(lock as usize)) };
+        }
+        let records = std::mem::take(&mut self.memory.records);
+        for (record, _) in &records {
+            // SAFETY: reserved in this run and neither submitted nor discarded, or it were not in the list.
+            unsafe { Ringbuf::finish(std::ptr::with_exposed_provenance_mut(*record as usize), true) };
+        }
+        match (lock.is_some(), records.is_empty()) {
+            (true, _) => Some(FaultKind::Unreleased { what: "a spin lock held" }),
+            (_, false) => Some(FaultKind::Unreleased { what: "a ring record reserved" }),
+            (false, true) => None,
+        }
+    }
+}
+
+/// Whether a map is of a kind that the helper works on (`check_map_func_compatibility`): where another
+/// kind would be more than a wrong answer.
+fn suits(helper: Helper, map: &Map) -> bool {
+    let kind = map.spec().kind;
+    let ring = matches!(helper, Helper::RingbufOutput | Helper::RingbufReserve | Helper::RingbufQuery);
+    match helper {
+        Helper::TailCall => kind == MapKind::ProgArray,
+        _ if ring => kind == MapKind::Ringbuf,
+        _ => true,
+    }
+}
+
+/// How helpers call a function of an interpreted program back.
+pub(super) unsafe extern "C" fn call_function(
+    run: *mut Run<'_>,
+    function: u64,
+    r1: u64,
+    r2: u64,
+    r3: u64,
+    r4: u64,
+) -> u64 {
+    // SAFETY: `engine` is the machine whose helper call is under way; it does not touch itself meanwhile.
+    unsafe {
+        let engine = (*run).engine;
+        let answer = (*engine.cast::<Machine<'_>>()).call_back(function, [r1, r2, r3, r4]);
+        // Helper calls inside the callback left their own view of the machine there.
+        (*run).engine = engine;
+        answer
+    }
+}
