@@ -1,4 +1,5 @@
 //! What the tests share: case files, the kernel as oracle, the program generator.
 
+pub mod case;
 pub mod conformance;
 pub mod kernel;

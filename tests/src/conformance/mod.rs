@@ -85,7 +85,7 @@ fn section(text: &str, name: &str) -> Option<String> {
 /// Bytes in hexadecimal, with or without space between them.
 pub fn hex(text: &str) -> Result<Vec<u8>> {
     let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    ensure!(digits.len() % 2 == 0, "an odd number of hexadecimal digits: {text}");
+    ensure!(digits.len().is_multiple_of(2), "an odd number of hexadecimal digits: {text}");
     let pairs = digits.chunks(2).map(|pair| {
         let pair = std::str::from_utf8(pair)?;
         u8::from_str_radix(pair, 16).with_context(|| format!("not hexadecimal: {pair}"))
