@@ -391,6 +391,28 @@ impl<'room> Context<'room> {
         }
     }
 
+    /// Sets `pkt_type` from the destination address, for a port with this address (`eth_type_trans`).
+    pub fn read_packet_type(&mut self, own: [u8; 6]) {
+        const HOST: u32 = 0;
+        const BROADCAST: u32 = 1;
+        const MULTICAST: u32 = 2;
+        const OTHERHOST: u32 = 3;
+        self.pkt_type = match self.packet().first_chunk::<6>() {
+            Some(to) if *to == own => HOST,
+            Some([0xff, 0xff, 0xff, 0xff, 0xff, 0xff]) => BROADCAST,
+            Some([first, ..]) if first & 1 != 0 => MULTICAST,
+            Some(_) | None => OTHERHOST,
+        };
+    }
+
+    /// Makes it what a socket filter of an IP socket sees: the packet without its link header.
+    pub(crate) fn enter_socket(&mut self) {
+        let data = self.data_range();
+        let start = data.start + ETHERNET_BYTES.min(data.len());
+        self.place(start, start..data.end);
+        self.skb.network_offset = 0;
+    }
+
     /// Whether it is in an ingress chain.
     pub fn at_ingress(&self) -> bool {
         self.skb.at_ingress
