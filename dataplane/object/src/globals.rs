@@ -55,7 +55,7 @@ pub(crate) struct Variable {
 }
 
 impl Global<'_> {
-    /// The variable's bytes with this value.
+    /// The variable's first bytes with this value; zeros follow.
     pub(crate) fn fit(self, name: &str, size: u32) -> Result<Vec<u8>, Fault> {
         let wrong =
             |found: String, wanted: String| Fault::GlobalValue { name: name.to_owned(), found, wanted };
@@ -71,10 +71,7 @@ impl Global<'_> {
                 }
                 Ok(number.to_le_bytes()[..size as usize].to_vec())
             }
-            Global::Bytes(bytes) if bytes.len() <= size as usize => {
-                // The variable's own zeros follow; nothing is allocated by its size.
-                Ok(bytes.to_vec())
-            }
+            Global::Bytes(bytes) if bytes.len() <= size as usize => Ok(bytes.to_vec()),
             Global::Bytes(bytes) => Err(wrong(format!("{} bytes", bytes.len()), format!("{size} bytes"))),
         }
     }

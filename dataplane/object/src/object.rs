@@ -236,7 +236,9 @@ impl Object {
         let at = |fault| ObjectError::at(&section, u64::from(variable.offset), fault);
         let bytes = value.into().fit(name, variable.size).map_err(at)?;
         let index = self.map_index(variable.map)? as usize;
-        let initial: Initial = patched(&self.maps[index], variable.offset as usize, &bytes).map_err(at)?;
+        let initial: Initial =
+            patched(&self.maps[index], variable.offset as usize, variable.size as usize, &bytes)
+                .map_err(at)?;
         Arc::make_mut(&mut self.maps[index]).initial = initial;
         self.declared[variable.map].spec = Ok(self.maps[index].clone());
         if variable.external {

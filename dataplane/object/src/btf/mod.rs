@@ -7,6 +7,7 @@
 //! references here counts the steps.
 
 mod ext;
+mod format;
 mod layout;
 mod parse;
 mod write;
@@ -15,6 +16,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use crate::core::uapi;
+pub use format::{FormatError, Value};
 pub use write::BtfBuilder;
 
 pub(crate) use ext::{CoreRelocation, Ext, LineRecord};

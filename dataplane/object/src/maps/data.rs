@@ -17,7 +17,9 @@ use crate::section::{DataKind, data_kind};
 /// Longest name of a map, without its terminator.
 const NAME_MAX: usize = 15;
 /// Largest data section; a `.bss` takes no bytes of the file, so its size proves nothing.
-pub(crate) const SIZE_MAX: u64 = 256 << 20;
+const SIZE_MAX: u64 = 256 << 20;
+/// Largest `.bss` that is spelled out to give one of its variables a first value.
+const ZEROS_MAX: usize = 16 << 20;
 
 /// One map for each data section that is not empty.
 pub(crate) fn data_maps(
@@ -78,22 +80,27 @@ pub(crate) fn map_name(object: &str, section: &str) -> String {
     object.chars().take(room).chain(section.chars()).map(allowed).collect()
 }
 
-/// The first contents of a data section's map with `bytes` at `offset`.
-pub(crate) fn patched(spec: &MapSpec, offset: usize, bytes: &[u8]) -> Result<Initial, Fault> {
+/// The first contents of a data section's map with `bytes` at `offset`, and zeros after them up to
+/// `size`.
+pub(crate) fn patched(spec: &MapSpec, offset: usize, size: usize, bytes: &[u8]) -> Result<Initial, Fault> {
     let mut data = match &spec.initial {
         Initial::Data(data) => data.clone(),
+        _ if spec.value_size as usize > ZEROS_MAX => {
+            return Err(Fault::Unsupported {
+                what: format!("a first value in a .bss of {} bytes", spec.value_size),
+                instead: format!("a .bss of {ZEROS_MAX} bytes or fewer, or .data"),
+            });
+        }
         _ => vec![0; spec.value_size as usize],
     };
     let length = data.len();
-    match data.get_mut(offset..).and_then(|rest| rest.get_mut(..bytes.len())) {
-        Some(place) => place.copy_from_slice(bytes),
-        None => {
-            return Err(Fault::Malformed {
-                found: format!("a variable of {} bytes at {offset:#x}", bytes.len()),
-                wanted: format!("one inside {length} bytes"),
-            });
-        }
-    }
+    let place = data.get_mut(offset..).and_then(|rest| rest.get_mut(..size));
+    let Some(place) = place.filter(|place| bytes.len() <= place.len()) else {
+        let found = format!("a variable of {size} bytes at {offset:#x}");
+        return Err(Fault::Malformed { found, wanted: format!("one inside {length} bytes") });
+    };
+    place.fill(0);
+    place[..bytes.len()].copy_from_slice(bytes);
     Ok(Initial::Data(data))
 }
 
