@@ -1,6 +1,9 @@
 //! What compiled code refers to outside itself: helper bodies and maps, as addresses.
 
+use std::sync::Arc;
+
 use weir_ebpf::abi::Helper;
+use weir_maps::Map;
 
 /// What a program is linked with.
 pub(crate) struct Link<'a> {
@@ -31,7 +34,7 @@ pub(crate) enum Shape {
         /// Value 0 of worker 0.
         base: usize,
         /// Bytes from value to value.
-        stride: usize,
+        stride: i32,
         /// How many values.
         len: u32,
         /// When each worker has values of its own.
@@ -53,6 +56,33 @@ pub(crate) struct Workers {
     pub(crate) count: u32,
     /// Bytes from one worker's values to the next one's.
     pub(crate) stride: i32,
+}
+
+impl MapLink {
+    /// What there is to know of a map.
+    pub(crate) fn new(map: &Arc<Map>) -> Self {
+        let address = Arc::as_ptr(map).expose_provenance();
+        let direct = map.direct_value(0).map(|value| value.expose_provenance());
+        Self { address, direct, shape: Shape::of(map).unwrap_or(Shape::Opaque) }
+    }
+}
+
+impl Shape {
+    fn of(map: &Map) -> Option<Self> {
+        if let Some((base, len)) = map.prog_array_base() {
+            return Some(Shape::Programs { base: base.expose_provenance(), len: u32::try_from(len).ok()? });
+        }
+        let layout = map.array_layout()?;
+        let workers = match layout.percpu_stride {
+            0 => None,
+            stride => {
+                let count = u32::try_from(map.cpus()).ok()?;
+                Some(Workers { count, stride: i32::try_from(stride).ok()? })
+            }
+        };
+        let (base, len) = (layout.base.expose_provenance(), u32::try_from(layout.len).ok()?);
+        Some(Shape::Array { base, stride: i32::try_from(layout.stride).ok()?, len, workers })
+    }
 }
 
 impl Link<'_> {

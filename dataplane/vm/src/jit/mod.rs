@@ -14,10 +14,18 @@ mod runtime;
 mod tests;
 mod x64;
 
+use std::sync::Arc;
+
 use thiserror::Error;
 use weir_ebpf::Program;
+use weir_ebpf::abi::Helper;
+use weir_maps::Map;
 use weir_sys::code::{CodeError, Executable, Reserved, Written};
-use weir_verifier::Facts;
+use weir_verifier::{Facts, Verified};
+
+use crate::context::Context;
+use crate::helpers;
+use crate::run::{HelperFn, Run};
 
 pub(crate) use link::{Link, MapLink};
 
@@ -70,9 +78,12 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// Compiles a proven program; `facts` are what was proven.
-    pub(crate) fn new(program: &Program, facts: &Facts, link: &Link<'_>) -> Result<Self, JitError> {
-        Self::build(program, Some(facts), link)
+    /// Compiles a proven program with its maps, which must live as long as the code.
+    pub(crate) fn new(verified: &Verified, maps: &[Arc<Map>]) -> Result<Self, JitError> {
+        let maps: Vec<_> = maps.iter().map(MapLink::new).collect();
+        let helper = |number| Helper::new(number).map(|helper| helpers::body(helper) as *const () as usize);
+        let link = Link { helper: &helper, maps: &maps };
+        Self::build(verified.program(), Some(verified.facts()), &link)
     }
 
     /// Compiles a program that nobody has proven: every access goes to the address that the program
@@ -109,9 +120,21 @@ impl Compiled {
         &self.slots
     }
 
-    /// Where the program is entered, from Rust and by tail calls: a [`crate::HelperFn`] whose r1 is the
-    /// context.
+    /// Where the program is entered, from Rust and by tail calls: a [`HelperFn`] whose r1 is the context.
     pub(crate) fn entry(&self) -> *const u8 {
         self.code.at(0)
+    }
+
+    /// Runs the program for a packet and answers r0.
+    pub(crate) fn run(&self, run: &mut Run<'_>, context: &mut Context<'_>) -> u64 {
+        run.call_function = runtime::call_function;
+        // SAFETY: the entry is compiled to be called like this; the program was proven for the maps it was
+        // compiled with (or, unproven, whoever compiled it promised), and the run and the context are
+        // borrowed for the call.
+        unsafe {
+            let enter: HelperFn = std::mem::transmute(self.entry());
+            let context = std::ptr::from_mut(context).expose_provenance();
+            enter(run, context as u64, 0, 0, 0, 0)
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod alu;
 mod branch;
+mod call;
 mod memory;
 
 use weir_ebpf::isa::{Size, Source, Width};

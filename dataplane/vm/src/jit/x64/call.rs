@@ -2,7 +2,7 @@
 
 use dynasmrt::{DynasmApi as _, dynasm};
 use weir_ebpf::Reg;
-use weir_ebpf::abi::Helper;
+use weir_ebpf::abi::{Errno, Helper};
 use weir_ebpf::isa::{Size, Width};
 
 use super::asm::{Arith, Flag, Gpr, Rm};
@@ -92,7 +92,7 @@ impl Emitter<'_> {
         self.epilogue();
         dynasm!(self.asm.ops ; .arch x64 ; jmp r10);
         self.asm.bind(out);
-        // What helpers that return nothing leave in r0.
-        self.asm.constant(Gpr::Rax, 0);
+        // r0 is nothing a program may read now; it holds what the interpreter leaves there.
+        self.asm.constant(Gpr::Rax, Errno::ENOENT.as_return());
     }
 }

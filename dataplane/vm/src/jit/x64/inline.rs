@@ -1,5 +1,6 @@
 //! Helpers and map operations that need no call, because enough was proven.
 
+use dynasmrt::{DynasmApi as _, dynasm};
 use weir_ebpf::abi::Helper;
 use weir_ebpf::isa::{Size, Width};
 
@@ -7,6 +8,7 @@ use super::asm::{Arith, Flag, Gpr, Label, Rm, Shift};
 use super::{Emitter, RUN};
 use crate::jit::link::{Shape, Workers};
 use crate::run::offset;
+use crate::table::offset as table;
 
 impl Emitter<'_> {
     /// Emits the call without a call, if it can be; says whether it was.
@@ -30,7 +32,6 @@ impl Emitter<'_> {
     /// r0 = address of the value whose index is at r2, or null.
     fn array_lookup(&mut self, slot: usize) -> bool {
         let Shape::Array { base, stride, len, workers } = self.shape(slot) else { return false };
-        let Ok(stride) = i32::try_from(stride) else { return false };
         let (outside, done) = (self.asm.label(), self.asm.label());
         let index = self.call_facts(slot).index;
         match index {
@@ -84,8 +85,6 @@ impl Emitter<'_> {
     /// Puts the code address of the program to go on in into r10, counting the tail call; jumps to `out`
     /// when there is none. Only for a known prog array; says whether it was one.
     pub(super) fn find_program(&mut self, slot: usize, out: Label) -> bool {
-        use crate::table::offset as table;
-        use dynasmrt::{DynasmApi, dynasm};
         let Shape::Programs { base, len } = self.shape(slot) else { return false };
         let taken = Rm::Mem(RUN, offset::TAIL_CALLS as i32);
         self.asm.arith_imm(Width::W32, Arith::Cmp, Rm::Reg(Gpr::Rcx), len as i32);
