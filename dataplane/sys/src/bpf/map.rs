@@ -126,6 +126,16 @@ impl KernelMap {
         self.read(Command::MapLookupAndDelete, key)
     }
 
+    /// Whether a bloom filter may hold this value: `Ok`, or `ENOENT`.
+    pub fn contains(&self, value: &[u8]) -> io::Result<()> {
+        assert_eq!(value.len(), self.value_bytes, "a value of this map has {} bytes", self.value_bytes);
+        let mut asked = value.to_vec();
+        let mut attr = self.element(None, asked.as_mut_ptr(), 0);
+        // SAFETY: the kernel reads the value (and may write it back), which has `value_bytes`.
+        unsafe { bpf(Command::MapLookup, &mut attr)? };
+        Ok(())
+    }
+
     fn read(&self, command: Command, key: &[u8]) -> io::Result<Vec<u8>> {
         let mut value = vec![0; self.value_bytes];
         let mut attr = self.element((!key.is_empty()).then_some(key), value.as_mut_ptr(), 0);
