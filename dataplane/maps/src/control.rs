@@ -151,15 +151,14 @@ impl<'a> Control<'a> {
         self.update(&index.to_ne_bytes(), &program.to_ne_bytes(), 0)
     }
 
-    /// Makes the map unchangeable from this side for ever (`BPF_MAP_FREEZE`).
+    /// Makes the map unchangeable from this side for ever (`BPF_MAP_FREEZE`); `EPERM` the second time.
     pub fn freeze(self) -> Result<(), Errno> {
         if !self.map.spec().fields.is_empty() {
             return Err(Errno::ENOTSUPP);
         }
-        match self.map.frozen.swap(true, Ordering::AcqRel) {
-            true => Err(Errno::EBUSY),
-            false => Ok(()),
-        }
+        self.may_write()?;
+        self.map.frozen.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Whether it was frozen.

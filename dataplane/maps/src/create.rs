@@ -264,7 +264,7 @@ fn ringbuf(spec: &MapSpec) -> Result<(), Fault> {
 }
 
 fn stack_trace(spec: &MapSpec) -> Result<(), Fault> {
-    flags(spec, f::NUMA_NODE | f::STACK_BUILD_ID)?;
+    flags(spec, f::NUMA_NODE | f::RDONLY | f::WRONLY | f::STACK_BUILD_ID)?;
     some_entries(spec)?;
     size(spec.key_size == 4, "key_size", spec.key_size, "4")?;
     // One frame is an address, or with BPF_F_STACK_BUILD_ID a `struct bpf_stack_build_id`.

@@ -41,6 +41,10 @@ impl Kind for Empty {
         Err(if index_of(key) >= self.len { Errno::E2BIG } else { Errno::ENOENT })
     }
 
+    fn take(&self, _key: &[u8], _locked: bool) -> Result<Vec<u8>, Errno> {
+        Err(if self.cgroups() { Errno::ENOTSUPP } else { Errno::ENOENT })
+    }
+
     fn next_key(&self, after: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
         if self.cgroups() { next_index(after, self.len) } else { Err(Errno::ENOENT) }
     }

@@ -71,7 +71,7 @@ pub(crate) trait Kind {
         Err(Errno::EINVAL)
     }
     fn take(&self, _key: &[u8], _locked: bool) -> Result<Vec<u8>, Errno> {
-        Err(Errno::EOPNOTSUPP)
+        Err(Errno::ENOTSUPP)
     }
     fn next_key(&self, _after: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
         Err(Errno::EINVAL)
