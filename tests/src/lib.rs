@@ -2,4 +2,5 @@
 
 pub mod case;
 pub mod conformance;
+pub mod engine;
 pub mod kernel;
