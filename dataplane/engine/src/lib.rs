@@ -1,1 +1,25 @@
 //! Run to completion: workers, the pipeline, chains, generations, counters.
+//!
+//! A worker takes a batch from a port, judges each frame through the stages of the current
+//! generation, and sends it by one lane. Generations are built beside the running one and published
+//! between batches. What a packet's way costs and where it ended is counted by the worker alone.
+
+pub mod build;
+pub mod chain;
+pub mod config;
+pub mod counters;
+pub mod env;
+pub mod generation;
+pub mod load;
+pub mod pipeline;
+pub mod reason;
+
+pub mod routes;
+pub mod swap;
+pub mod values;
+pub mod worker;
+
+pub use config::Config;
+pub use generation::Generation;
+pub use load::Image;
+pub use reason::Reason;

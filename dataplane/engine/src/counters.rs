@@ -1,0 +1,195 @@
+//! Counters of one worker: written by it alone, read by anyone at any time.
+//!
+//! A counter is an atomic that its one writer advances without a locked instruction; readers see each
+//! counter whole, and a set of them as of slightly different moments. After a worker has stopped the
+//! sums are exact, and then [`Totals::balance`] must be zero: nothing is lost without a name.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::reason::Reason;
+
+/// A number that only its owner advances.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds, by the one writer.
+    #[inline]
+    pub fn add(&self, amount: u64) {
+        // A load and a store, not a read-modify-write: there is one writer.
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Packets and their bytes.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: Counter,
+    /// Bytes, without preamble and checksum.
+    pub bytes: Counter,
+}
+
+impl Traffic {
+    /// Counts one packet.
+    #[inline]
+    pub fn count(&self, bytes: usize) {
+        self.packets.add(1);
+        self.bytes.add(bytes as u64);
+    }
+
+    /// Both numbers now.
+    pub fn get(&self) -> TrafficTotal {
+        TrafficTotal { packets: self.packets.get(), bytes: self.bytes.get() }
+    }
+}
+
+/// What one worker counted at one port.
+#[derive(Debug, Default)]
+pub struct PortCounters {
+    /// Came in.
+    pub received: Traffic,
+    /// Went out.
+    pub transmitted: Traffic,
+    /// Went to the host.
+    pub passed: Traffic,
+    /// Kept by a program or action (`TC_ACT_STOLEN` and the like).
+    pub consumed: Traffic,
+    /// Copies that programs made (`bpf_clone_redirect`), which come on top of what was received.
+    pub cloned: Traffic,
+    /// Dropped, by [`Reason`].
+    pub dropped: [Counter; Reason::ALL.len()],
+}
+
+impl PortCounters {
+    /// Counts a drop.
+    #[inline]
+    pub fn drop(&self, reason: Reason) {
+        self.dropped[reason as usize].add(1);
+    }
+
+    /// Adds everything up into totals.
+    pub fn add_to(&self, totals: &mut Totals) {
+        totals.received += self.received.get();
+        totals.transmitted += self.transmitted.get();
+        totals.passed += self.passed.get();
+        totals.consumed += self.consumed.get();
+        totals.cloned += self.cloned.get();
+        for (total, counter) in totals.dropped.iter_mut().zip(&self.dropped) {
+            *total += counter.get();
+        }
+    }
+}
+
+/// How many different answers are counted by number: `XDP_ABORTED` to `TC_ACT_TRAP` are below.
+pub const ANSWERS: usize = 10;
+
+/// What one worker counted of one program.
+#[derive(Debug, Default)]
+pub struct ProgramCounters {
+    /// Packets it was asked about, and their bytes.
+    pub judged: Traffic,
+    /// Its answers: by number, negative ones first (`-1` at 0), then 0, 1, …; the last takes the rest.
+    pub answers: [Counter; ANSWERS],
+    /// Runs that were timed.
+    pub timed_runs: Counter,
+    /// Clock ticks that those took (`weir_sys::clock::ticks`).
+    pub timed_ticks: Counter,
+}
+
+impl ProgramCounters {
+    /// Where the answers of a program are counted.
+    #[inline]
+    pub fn slot(answer: i32) -> usize {
+        ((i64::from(answer) + 1).clamp(0, ANSWERS as i64 - 1)) as usize
+    }
+}
+
+/// Two sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct TrafficTotal {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl std::ops::AddAssign for TrafficTotal {
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Sums over workers, and perhaps over ports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Came in.
+    pub received: TrafficTotal,
+    /// Went out.
+    pub transmitted: TrafficTotal,
+    /// Went to the host.
+    pub passed: TrafficTotal,
+    /// Kept by a program or action.
+    pub consumed: TrafficTotal,
+    /// Copies made.
+    pub cloned: TrafficTotal,
+    /// Dropped, by [`Reason`].
+    pub dropped: [u64; Reason::ALL.len()],
+}
+
+impl Totals {
+    /// All drops together.
+    pub fn dropped_packets(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+
+    /// Packets that came in or were copied, less those that went somewhere. Zero when all workers
+    /// have come to a batch edge; anything else is a packet lost or counted twice.
+    pub fn balance(&self) -> i64 {
+        let came = self.received.packets + self.cloned.packets;
+        let went = self.transmitted.packets + self.passed.packets + self.consumed.packets;
+        came as i64 - went as i64 - self.dropped_packets() as i64
+    }
+
+    /// The reasons that occurred, most frequent first.
+    pub fn drops(&self) -> Vec<(Reason, u64)> {
+        let mut drops: Vec<_> = Reason::ALL
+            .iter()
+            .map(|&reason| (reason, self.dropped[reason as usize]))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        drops.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        drops
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_have_their_places() {
+        assert_eq!([-7, -1, 0, 2, 8, 9, 1 << 20].map(ProgramCounters::slot), [0, 0, 1, 3, 9, 9, 9]);
+    }
+
+    #[test]
+    fn a_lost_packet_unbalances() {
+        let counters = PortCounters::default();
+        counters.received.count(60);
+        counters.received.count(60);
+        counters.transmitted.count(60);
+        let mut totals = Totals::default();
+        counters.add_to(&mut totals);
+        assert_eq!(totals.balance(), 1);
+        counters.drop(Reason::XdpDrop);
+        let mut totals = Totals::default();
+        counters.add_to(&mut totals);
+        assert_eq!((totals.balance(), totals.drops()), (0, vec![(Reason::XdpDrop, 1)]));
+    }
+}

@@ -1,0 +1,326 @@
+//! An object file becomes maps that hold something and programs that may run: read, create, prove,
+//! compile. The same way for the command line, the pipeline, tests and benchmarks.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use weir_ebpf::Program;
+use weir_ebpf::abi::{Errno, MapKind};
+use weir_ebpf::program::Initial;
+use weir_maps::{Map, MapError};
+use weir_object::{Object, ObjectError};
+use weir_verifier::{Reject, Verified};
+use weir_vm::loaded::LoadError as LoadedError;
+use weir_vm::{Engine, Loaded, ProgramTable};
+
+use crate::config::MapEntry;
+use crate::values::{Wanted, encode_key};
+
+/// What to take from an object, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Request<'r> {
+    /// Programs by name; empty for all that it means to be loaded.
+    pub programs: Vec<&'r str>,
+    /// Values of its constants.
+    pub rodata: BTreeMap<String, toml::Value>,
+    /// What its maps hold from the start, besides what the object says.
+    pub entries: BTreeMap<String, Vec<MapEntry>>,
+    /// Workers: so many copies of per-CPU values.
+    pub workers: usize,
+    /// What runs its programs.
+    pub engine: Engine,
+}
+
+/// An object in memory: its maps, and its programs ready to run.
+#[derive(Debug)]
+pub struct Image {
+    /// The object, for its types.
+    pub object: Object,
+    /// Its maps, in its own order.
+    pub maps: Vec<Arc<Map>>,
+    /// The programs asked for and those that its prog arrays name, proven and compiled.
+    pub programs: Vec<Arc<Loaded>>,
+}
+
+/// Why an object cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// It is not an object that weir understands.
+    #[error("{}: {source}", path.display())]
+    Object {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: ObjectError,
+    },
+    /// It has no program that was asked for.
+    #[error("{}: {text}", path.display())]
+    Program {
+        /// Which file.
+        path: PathBuf,
+        /// What was looked for, and what there is.
+        text: String,
+    },
+    /// The verifier says no.
+    #[error("{}: program `{program}`: {reject}", path.display())]
+    Rejected {
+        /// Which file.
+        path: PathBuf,
+        /// Which program.
+        program: String,
+        /// Why.
+        reject: Box<Reject>,
+    },
+    /// A proven program could not be made ready.
+    #[error("{}: program `{program}`: {source}", path.display())]
+    Prepare {
+        /// Which file.
+        path: PathBuf,
+        /// Which program.
+        program: String,
+        /// Why not.
+        source: LoadedError,
+    },
+    /// A map could not be created.
+    #[error("{}: map `{map}`: {source}", path.display())]
+    Map {
+        /// Which file.
+        path: PathBuf,
+        /// Which map.
+        map: String,
+        /// Why not.
+        source: MapError,
+    },
+    /// A map or constant could not be given a value.
+    #[error("{}: {place}: {text}", path.display())]
+    Value {
+        /// Which file.
+        path: PathBuf,
+        /// Which map, entry or constant.
+        place: String,
+        /// What was found and wanted.
+        text: String,
+    },
+}
+
+impl Image {
+    /// Loads an object file.
+    pub fn load(path: &Path, request: &Request<'_>) -> Result<Image, LoadError> {
+        let bytes =
+            std::fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+        Loader { path, request }.load(&bytes)
+    }
+
+    /// The program with this name.
+    pub fn program(&self, name: &str) -> Option<&Arc<Loaded>> {
+        self.programs.iter().find(|loaded| loaded.verified().program().name == name)
+    }
+
+    /// The map with this name.
+    pub fn map(&self, name: &str) -> Option<&Arc<Map>> {
+        self.maps.iter().find(|map| map.spec().name == name)
+    }
+
+    /// A table of all its programs, with its prog arrays filled.
+    pub fn table(&self) -> Result<ProgramTable, Errno> {
+        self.fill_prog_arrays(|name| {
+            self.programs.iter().position(|loaded| loaded.verified().program().name == name)
+        })?;
+        Ok(ProgramTable::new(self.programs.clone()))
+    }
+
+    /// Fills the prog arrays by the numbers that `number` gives the programs.
+    pub fn fill_prog_arrays(&self, number: impl Fn(&str) -> Option<usize>) -> Result<(), Errno> {
+        for map in &self.maps {
+            let Initial::Programs(slots) = &map.spec().initial else { continue };
+            for (index, name) in slots {
+                let number = number(name).ok_or(Errno::ENOENT)?;
+                map.control().set_program(*index, number as u32)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Loader<'l> {
+    path: &'l Path,
+    request: &'l Request<'l>,
+}
+
+impl Loader<'_> {
+    fn load(&self, bytes: &[u8]) -> Result<Image, LoadError> {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let options = weir_object::Options {
+            name: name.split('.').next().unwrap_or_default().to_owned(),
+            ..weir_object::Options::default()
+        };
+        let mut object = Object::parse_with(bytes, &options).map_err(|source| self.object_error(source))?;
+        for (name, value) in &self.request.rodata {
+            self.set_constant(&mut object, name, value)?;
+        }
+        let names = self.wanted(&object)?;
+        let maps = self.create_maps(&object)?;
+        let mut programs = Vec::new();
+        for name in names {
+            programs.push(Arc::new(self.program(&object, &name, &maps)?));
+        }
+        Ok(Image { object, maps, programs })
+    }
+
+    fn object_error(&self, source: ObjectError) -> LoadError {
+        LoadError::Object { path: self.path.to_owned(), source }
+    }
+
+    fn value_error(&self, place: impl Into<String>, text: impl Into<String>) -> LoadError {
+        LoadError::Value { path: self.path.to_owned(), place: place.into(), text: text.into() }
+    }
+
+    /// The programs to load: those asked for, and those that prog arrays name.
+    fn wanted(&self, object: &Object) -> Result<Vec<String>, LoadError> {
+        let runnable: Vec<&str> = object
+            .programs()
+            .iter()
+            .filter(|program| program.kind.is_some())
+            .map(|program| program.name.as_str())
+            .collect();
+        let mut names: Vec<String> = if self.request.programs.is_empty() {
+            let meant = object.programs().iter().filter(|program| program.kind.is_some() && program.autoload);
+            meant.map(|program| program.name.clone()).collect()
+        } else {
+            self.request.programs.iter().map(|name| (*name).to_owned()).collect()
+        };
+        for map in object.maps() {
+            let Initial::Programs(slots) = &map.initial else { continue };
+            names.extend(slots.iter().map(|(_, name)| name.clone()));
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        let missing = names.iter().find(|name| !object.programs().iter().any(|entry| entry.name == **name));
+        let text = match missing {
+            Some(name) => {
+                format!("there is no program `{name}`; there is {}", crate::config::listed(&runnable))
+            }
+            None if names.is_empty() => {
+                "there is no program that weir can run (xdp, tc, action, socket)".into()
+            }
+            None => return Ok(names),
+        };
+        Err(LoadError::Program { path: self.path.to_owned(), text })
+    }
+
+    fn set_constant(&self, object: &mut Object, name: &str, value: &toml::Value) -> Result<(), LoadError> {
+        let globals: Vec<(String, u32)> =
+            object.globals().map(|(name, size)| (name.to_owned(), size)).collect();
+        let place = format!("constant `{name}`");
+        let Some((_, size)) = globals.iter().find(|(global, _)| global == name) else {
+            let names: Vec<&str> = globals.iter().map(|(name, _)| name.as_str()).collect();
+            let text = format!("the object has no such variable; it has {}", crate::config::listed(&names));
+            return Err(self.value_error(place, text));
+        };
+        let size = *size as usize;
+        let set = match value {
+            toml::Value::Integer(number) => object.set_global(name, *number),
+            toml::Value::Boolean(truth) => object.set_global(name, *truth),
+            _ => {
+                let bytes = crate::values::encode(Wanted { types: None, size }, value);
+                let bytes = bytes.map_err(|text| self.value_error(&place, text))?;
+                object.set_global(name, bytes.as_slice())
+            }
+        };
+        set.map_err(|source| self.object_error(source))
+    }
+
+    fn program(&self, object: &Object, name: &str, maps: &[Arc<Map>]) -> Result<Loaded, LoadError> {
+        let program = object.program(name).map_err(|source| self.object_error(source))?;
+        let verified = self.prove(program)?;
+        Loaded::new(verified, maps.to_vec(), self.request.engine).map_err(|source| LoadError::Prepare {
+            path: self.path.to_owned(),
+            program: name.to_owned(),
+            source,
+        })
+    }
+
+    fn prove(&self, program: Arc<Program>) -> Result<Verified, LoadError> {
+        let name = program.name.clone();
+        weir_verifier::verify(program, &weir_verifier::Options::default())
+            .map_err(|reject| LoadError::Rejected { path: self.path.to_owned(), program: name, reject })
+    }
+
+    fn create_maps(&self, object: &Object) -> Result<Vec<Arc<Map>>, LoadError> {
+        let mut maps: Vec<Arc<Map>> = Vec::new();
+        for spec in object.maps() {
+            let map = Map::create(spec, self.request.workers.max(1)).map_err(|source| LoadError::Map {
+                path: self.path.to_owned(),
+                map: spec.name.clone(),
+                source,
+            })?;
+            maps.push(map);
+        }
+        for map in &maps {
+            let Initial::Maps(slots) = &map.spec().initial else { continue };
+            for (index, name) in slots {
+                let place = format!("map `{}`, slot {index}", map.spec().name);
+                let inner = maps.iter().find(|inner| inner.spec().name == *name);
+                let inner = inner.ok_or_else(|| self.value_error(&place, format!("no map `{name}`")))?;
+                let set = map.control().set_inner(&index.to_le_bytes(), inner, 0);
+                set.map_err(|errno| self.value_error(place, errno.to_string()))?;
+            }
+        }
+        for (name, entries) in &self.request.entries {
+            self.fill(object, &maps, name, entries)?;
+        }
+        Ok(maps)
+    }
+
+    fn fill(
+        &self,
+        object: &Object,
+        maps: &[Arc<Map>],
+        name: &str,
+        entries: &[MapEntry],
+    ) -> Result<(), LoadError> {
+        let Some(map) = maps.iter().find(|map| map.spec().name == name) else {
+            let names: Vec<&str> = maps.iter().map(|map| map.spec().name.as_str()).collect();
+            let text = format!("the object has no such map; it has {}", crate::config::listed(&names));
+            return Err(self.value_error(format!("map `{name}`"), text));
+        };
+        for (at, entry) in entries.iter().enumerate() {
+            let place = || format!("map `{name}`, entry {}", at + 1);
+            put_entry(object, map, entry).map_err(|text| self.value_error(place(), text))?;
+        }
+        Ok(())
+    }
+}
+
+/// Puts one entry that a person wrote into a map; per-CPU maps get the value on every worker.
+pub fn put_entry(object: &Object, map: &Map, entry: &MapEntry) -> Result<(), String> {
+    let spec = map.spec();
+    let types = object.map_btf(&spec.name);
+    let of = |id| object.btf().zip(id);
+    let key = Wanted { types: of(types.map(|types| types.key_type)), size: spec.key_size as usize };
+    let value = Wanted { types: of(types.map(|types| types.value_type)), size: spec.value_size as usize };
+    let key = encode_key(spec.kind, key, &entry.key).map_err(|why| format!("key: {why}"))?;
+    let value = crate::values::encode(value, &entry.value).map_err(|why| format!("value: {why}"))?;
+    let done = if spec.kind.is_percpu() {
+        map.control().update_percpu(&key, &vec![value; map.cpus()], 0)
+    } else {
+        map.control().update(&key, &value, 0)
+    };
+    done.map_err(|errno| errno.to_string())
+}
+
+/// Whether a kind of map is worth showing by default: data sections and pure plumbing are not.
+pub fn is_shown(map: &Map) -> bool {
+    let spec = map.spec();
+    let data = matches!(spec.initial, Initial::Data(_)) || spec.name.contains('.');
+    !data && !matches!(spec.kind, MapKind::ProgArray | MapKind::StackTrace | MapKind::CgroupArray)
+}

@@ -1,0 +1,322 @@
+//! One packet's way through the stages, from the port it came by to the lane it leaves in.
+//!
+//! ```text
+//! xdp chain ─┬ DROP / ABORTED ─ drop(reason)
+//!            ├ TX ─ same port      REDIRECT ─ port
+//!            └ PASS ─ tc ingress chain ─┬ SHOT ─ drop(reason)
+//!                                       ├ REDIRECT ─ port
+//!                                       └ OK ─ forward: program | cross-connect | host
+//!                                               └ tc egress chain ─ class ─ port
+//! ```
+//!
+//! As in the kernel, what XDP sends (`XDP_TX`, `XDP_REDIRECT`) leaves at once, past tc and classes.
+//! A tc redirect leaves by the egress chain of the port it names, or enters that port's ingress.
+
+use weir_ebpf::ProgramType;
+use weir_ebpf::abi::{TcAction, XdpAction};
+use weir_maps::Target;
+use weir_sys::clock;
+use weir_vm::{Context, Redirect, Run};
+
+use crate::chain::{self, Runner, XdpOutcome};
+use crate::counters::ProgramCounters;
+use crate::generation::{Forward, Generation, PortNumber, ProgramNumber};
+use crate::reason::Reason;
+
+/// How often one packet may be redirected from tc (`XMIT_RECURSION_LIMIT`, include/linux/netdevice.h).
+pub const REDIRECTS_MAX: u32 = 8;
+/// One run in so many is timed: reading the clock costs as much as a small program.
+pub const TIMED_EVERY: u32 = 64;
+
+/// Where a judged packet goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Out of a port, in this class (an index into [`Generation::classes`], or none when XDP sent it).
+    Port {
+        /// Which port.
+        port: PortNumber,
+        /// Which class.
+        class: Option<usize>,
+    },
+    /// To the host.
+    Host,
+    /// Kept by a program or an action.
+    Consumed,
+    /// Dropped.
+    Drop(Reason),
+}
+
+/// A packet's lane, and what was said on the way, for captures and traces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// Where it goes.
+    pub lane: Lane,
+    /// What the XDP chain came to; `None` when it has no program.
+    pub xdp: Option<XdpOutcome>,
+    /// What the last tc chain came to; `None` when none was asked.
+    pub tc: Option<TcAction>,
+    /// The class that was chosen; 0 without.
+    pub classid: u32,
+}
+
+/// Where a redirect leads.
+struct Exit {
+    port: PortNumber,
+    /// Into the port instead of out of it.
+    ingress: bool,
+    /// The map entry's own program.
+    program: Option<u32>,
+}
+
+/// Judges packets by one generation, for one worker, for one batch.
+pub struct Judge<'g> {
+    generation: &'g Generation,
+    worker: usize,
+    run: Run<'g>,
+    /// Counts runs, to time one in [`TIMED_EVERY`].
+    sample: &'g mut u32,
+}
+
+/// Runs programs and counts them.
+impl Runner for Judge<'_> {
+    #[inline]
+    fn run(&mut self, program: ProgramNumber, context: &mut Context<'_>) -> i32 {
+        let slot = &self.generation.programs[program];
+        let counters = &slot.counters[self.worker];
+        counters.judged.count(context.len());
+        *self.sample = self.sample.wrapping_add(1);
+        let answer = if self.sample.is_multiple_of(TIMED_EVERY) {
+            let start = clock::ticks();
+            let answer = slot.loaded.run(&mut self.run, context) as i32;
+            counters.timed_ticks.add(clock::ticks().wrapping_sub(start));
+            counters.timed_runs.add(1);
+            answer
+        } else {
+            slot.loaded.run(&mut self.run, context) as i32
+        };
+        counters.answers[ProgramCounters::slot(answer)].add(1);
+        answer
+    }
+}
+
+impl<'g> Judge<'g> {
+    /// For this worker's next batch. `sample` belongs to the worker and lives on.
+    pub fn new(generation: &'g Generation, worker: usize, run: Run<'g>, sample: &'g mut u32) -> Self {
+        Self { generation, worker, run, sample }
+    }
+
+    /// Judges a packet that came in by `port`; the context has it, and knows its port and queue.
+    #[inline]
+    pub fn judge(&mut self, port: PortNumber, context: &mut Context<'_>) -> Judgement {
+        let mut judgement = Judgement { lane: Lane::Host, xdp: None, tc: None, classid: 0 };
+        let chain = &self.generation.ports[port].xdp;
+        if !chain.is_empty() {
+            let outcome = chain::xdp(chain, self, context);
+            judgement.xdp = Some(outcome);
+            if let Some(lane) = self.after_xdp(port, outcome, context) {
+                judgement.lane = lane;
+                return judgement;
+            }
+        }
+        self.ingress(port, context, &mut judgement, 0);
+        judgement
+    }
+
+    /// Judges a copy that a program made for `port` (`bpf_clone_redirect`): out of it, or into it.
+    pub fn copy(&mut self, port: PortNumber, ingress: bool, context: &mut Context<'_>) -> Judgement {
+        let mut judgement = Judgement { lane: Lane::Host, xdp: None, tc: None, classid: 0 };
+        if ingress {
+            self.ingress(port, context, &mut judgement, 1);
+        } else {
+            self.egress(port, context, &mut judgement, 1);
+        }
+        judgement
+    }
+
+    /// Where an XDP verdict leads; `None` goes on to tc.
+    #[inline]
+    fn after_xdp(
+        &mut self,
+        port: PortNumber,
+        outcome: XdpOutcome,
+        context: &mut Context<'_>,
+    ) -> Option<Lane> {
+        Some(match outcome {
+            XdpOutcome::Verdict(XdpAction::Pass) => return None,
+            XdpOutcome::Verdict(XdpAction::Drop) => Lane::Drop(Reason::XdpDrop),
+            XdpOutcome::Verdict(XdpAction::Aborted) => Lane::Drop(Reason::XdpAborted),
+            XdpOutcome::Verdict(XdpAction::Tx) => Lane::Port { port, class: None },
+            XdpOutcome::Verdict(XdpAction::Redirect) => return self.after_xdp_redirect(context),
+            XdpOutcome::Invalid => Lane::Drop(Reason::XdpInvalid),
+        })
+    }
+
+    /// Where `XDP_REDIRECT` leads; `None` goes on to tc.
+    fn after_xdp_redirect(&mut self, context: &mut Context<'_>) -> Option<Lane> {
+        if let Some(Redirect::Map { target: Target::Worker { program, .. }, .. }) = self.run.redirect() {
+            // The kernel hands the packet to the stack on another CPU. Here it stays with its worker, so
+            // that its flow keeps its order, and goes on to tc as it would there.
+            return program.and_then(|program| self.after_map_program(program, context));
+        }
+        Some(match self.redirect_port() {
+            Ok(Exit { port, program, .. }) => {
+                context.egress_ifindex = self.generation.ports[port].ifindex;
+                let refused = program.and_then(|program| self.after_map_program(program, context));
+                refused.unwrap_or(Lane::Port { port, class: None })
+            }
+            Err(reason) => Lane::Drop(reason),
+        })
+    }
+
+    /// Runs the program of a device or CPU map's entry: all but `XDP_PASS` drops the packet.
+    fn after_map_program(&mut self, program: u32, context: &mut Context<'_>) -> Option<Lane> {
+        let program = program as usize;
+        if program >= self.generation.programs.len() {
+            return Some(Lane::Drop(Reason::RedirectNoPort));
+        }
+        match XdpAction::new(self.run(program, context) as u32) {
+            Some(XdpAction::Pass) => None,
+            Some(XdpAction::Aborted | XdpAction::Drop | XdpAction::Tx | XdpAction::Redirect) | None => {
+                Some(Lane::Drop(Reason::MapProgramDrop))
+            }
+        }
+    }
+
+    /// The port that the last program redirected to.
+    fn redirect_port(&self) -> Result<Exit, Reason> {
+        let (ifindex, ingress, program) = match self.run.redirect() {
+            None => return Err(Reason::RedirectUnset),
+            Some(Redirect::Port { ifindex, ingress }) => (ifindex, ingress, None),
+            Some(Redirect::Peer { ifindex }) => (ifindex, true, None),
+            Some(Redirect::Neighbour { .. }) => return Err(Reason::NoNeighbour),
+            Some(Redirect::Broadcast { .. }) => return Err(Reason::RedirectBroadcast),
+            Some(Redirect::Map { target, .. }) => match target {
+                Target::Port { ifindex, program } => (ifindex, false, program),
+                Target::Worker { .. } | Target::Socket { .. } => return Err(Reason::RedirectNoPort),
+            },
+        };
+        let port = self.generation.port_by_ifindex(ifindex).ok_or(Reason::RedirectNoPort)?;
+        Ok(Exit { port, ingress, program })
+    }
+
+    /// The tc ingress chain, and what follows.
+    fn ingress(&mut self, port: PortNumber, context: &mut Context<'_>, judgement: &mut Judgement, hops: u32) {
+        let plan = &self.generation.ports[port];
+        context.enter_tc(true);
+        context.ifindex = plan.ifindex;
+        if !plan.ingress.is_empty() {
+            let outcome = chain::tc(&plan.ingress, self, context);
+            judgement.tc = Some(outcome.action);
+            judgement.classid = outcome.classid;
+            match outcome.action {
+                TcAction::Shot if outcome.looped => {
+                    return judgement.lane = Lane::Drop(Reason::ReclassifyLoop);
+                }
+                TcAction::Shot => return judgement.lane = Lane::Drop(Reason::TcIngressShot),
+                TcAction::Stolen | TcAction::Queued | TcAction::Trap => {
+                    return judgement.lane = Lane::Consumed;
+                }
+                TcAction::Redirect => return self.redirect(context, judgement, hops),
+                TcAction::Ok
+                | TcAction::Unspec
+                | TcAction::Pipe
+                | TcAction::Reclassify
+                | TcAction::Repeat => {
+                    context.tc_index = outcome.classid & 0xffff;
+                }
+            }
+        }
+        self.forward(port, context, judgement, hops);
+    }
+
+    /// Does what a redirect from tc asked for.
+    fn redirect(&mut self, context: &mut Context<'_>, judgement: &mut Judgement, hops: u32) {
+        if hops >= REDIRECTS_MAX {
+            return judgement.lane = Lane::Drop(Reason::RedirectLoop);
+        }
+        match self.redirect_port() {
+            Ok(Exit { port, ingress: true, .. }) => {
+                context.ingress_ifindex = self.generation.ports[port].ifindex;
+                self.ingress(port, context, judgement, hops + 1);
+            }
+            Ok(Exit { port, ingress: false, .. }) => self.egress(port, context, judgement, hops + 1),
+            Err(reason) => judgement.lane = Lane::Drop(reason),
+        }
+    }
+
+    /// What the ingress chains accepted goes to the host, to a wired port, or where a program says.
+    fn forward(&mut self, port: PortNumber, context: &mut Context<'_>, judgement: &mut Judgement, hops: u32) {
+        let program = match self.generation.ports[port].forward {
+            Forward::Host => return judgement.lane = Lane::Host,
+            Forward::Connect(to) => return self.egress(to, context, judgement, hops),
+            Forward::Program(program) => program,
+        };
+        let kind = self.generation.programs[program].loaded.verified().program().kind;
+        let answer = self.run(program, context);
+        match kind {
+            ProgramType::Xdp => match XdpAction::new(answer as u32) {
+                Some(XdpAction::Pass) => judgement.lane = Lane::Host,
+                Some(XdpAction::Drop) => judgement.lane = Lane::Drop(Reason::ForwardDrop),
+                Some(XdpAction::Tx) => self.egress(port, context, judgement, hops),
+                Some(XdpAction::Redirect) => self.redirect(context, judgement, hops),
+                Some(XdpAction::Aborted) | None => judgement.lane = Lane::Drop(Reason::ForwardAborted),
+            },
+            ProgramType::SchedCls | ProgramType::SchedAct | ProgramType::SocketFilter => {
+                match TcAction::new(answer) {
+                    Some(TcAction::Redirect) => self.redirect(context, judgement, hops),
+                    Some(TcAction::Shot) => judgement.lane = Lane::Drop(Reason::ForwardDrop),
+                    Some(TcAction::Stolen | TcAction::Queued | TcAction::Trap) => {
+                        judgement.lane = Lane::Consumed
+                    }
+                    Some(
+                        TcAction::Ok
+                        | TcAction::Unspec
+                        | TcAction::Pipe
+                        | TcAction::Reclassify
+                        | TcAction::Repeat,
+                    )
+                    | None => judgement.lane = Lane::Host,
+                }
+            }
+        }
+    }
+
+    /// The tc egress chain of a port, the class, and out.
+    fn egress(&mut self, port: PortNumber, context: &mut Context<'_>, judgement: &mut Judgement, hops: u32) {
+        let plan = &self.generation.ports[port];
+        if !plan.egress.is_empty() {
+            context.enter_tc(false);
+            context.ifindex = plan.ifindex;
+            let outcome = chain::tc(&plan.egress, self, context);
+            judgement.tc = Some(outcome.action);
+            if outcome.classid != 0 {
+                judgement.classid = outcome.classid;
+            }
+            match outcome.action {
+                TcAction::Shot if outcome.looped => {
+                    return judgement.lane = Lane::Drop(Reason::ReclassifyLoop);
+                }
+                TcAction::Shot => return judgement.lane = Lane::Drop(Reason::TcEgressShot),
+                TcAction::Stolen | TcAction::Queued | TcAction::Trap => {
+                    return judgement.lane = Lane::Consumed;
+                }
+                TcAction::Redirect => return self.redirect(context, judgement, hops),
+                TcAction::Ok
+                | TcAction::Unspec
+                | TcAction::Pipe
+                | TcAction::Reclassify
+                | TcAction::Repeat => {}
+            }
+        }
+        judgement.lane = Lane::Port { port, class: Some(self.class_of(context, judgement.classid)) };
+    }
+
+    /// The class: what a filter chose, else what `skb->priority` names (as HTB takes it), else the default.
+    fn class_of(&self, context: &Context<'_>, classid: u32) -> usize {
+        let generation = self.generation;
+        generation
+            .class_index(classid)
+            .or_else(|| generation.class_index(context.priority))
+            .unwrap_or(generation.classes.len() - 1)
+    }
+}

@@ -1,0 +1,71 @@
+//! Why packets are dropped: the closed list. There is no reason called "other".
+
+macro_rules! reasons {
+    ($( $(#[$doc:meta])* $name:ident = $text:literal, $sentence:literal; )+) => {
+        /// Why a packet was dropped.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(usize)]
+        pub enum Reason { $( $(#[$doc])* $name, )+ }
+
+        impl Reason {
+            /// Every reason, in table order.
+            pub const ALL: &[Reason] = &[$( Reason::$name, )+];
+            /// The name that counters, tables and captures use.
+            pub const fn name(self) -> &'static str { match self { $( Reason::$name => $text, )+ } }
+            /// What it means, for people.
+            pub const fn sentence(self) -> &'static str { match self { $( Reason::$name => $sentence, )+ } }
+        }
+    };
+}
+
+reasons! {
+    /// `XDP_DROP`.
+    XdpDrop = "xdp-drop", "an XDP program answered XDP_DROP";
+    /// `XDP_ABORTED`.
+    XdpAborted = "xdp-aborted", "an XDP program answered XDP_ABORTED";
+    /// No XDP action has that number.
+    XdpInvalid = "xdp-invalid-verdict", "an XDP program answered a number that is no verdict";
+    /// `TC_ACT_SHOT` at ingress.
+    TcIngressShot = "tc-ingress-shot", "a filter or action of a tc ingress chain answered TC_ACT_SHOT";
+    /// `TC_ACT_SHOT` at egress.
+    TcEgressShot = "tc-egress-shot", "a filter or action of a tc egress chain answered TC_ACT_SHOT";
+    /// Too many `TC_ACT_RECLASSIFY`.
+    ReclassifyLoop = "tc-reclassify-loop", "classification was started over more than 16 times";
+    /// The forwarding program dropped it.
+    ForwardDrop = "forward-drop", "the forwarding program answered a drop";
+    /// The forwarding program aborted.
+    ForwardAborted = "forward-aborted", "the forwarding program answered XDP_ABORTED or no verdict at all";
+    /// A redirect named a port that is not there.
+    RedirectNoPort = "redirect-no-port", "a redirect named a port, map entry or worker that is not there";
+    /// A map entry's program said no.
+    MapProgramDrop = "redirect-program-drop", "the program of a device or CPU map's entry did not answer XDP_PASS";
+    /// To all ports of a device map.
+    RedirectBroadcast = "redirect-broadcast", "a redirect asked for a broadcast, which weir does not do yet";
+    /// A redirect without a redirect helper before it.
+    RedirectUnset = "redirect-unset", "a program answered a redirect but had called no redirect helper";
+    /// Redirected too often.
+    RedirectLoop = "redirect-loop", "the packet was redirected more than 8 times";
+    /// No link address for the next hop.
+    NoNeighbour = "no-neighbour", "a redirect asked for the neighbour's address, which is not known";
+    /// The packet left its buffer too long for the port.
+    TxTooLong = "tx-too-long", "the packet is longer than the port takes";
+    /// The transmit ring is full.
+    TxRingFull = "tx-ring-full", "the port's transmit ring, or the peer's queue, is full";
+    /// The port is down.
+    TxDown = "tx-port-down", "the port is down, or its other end has gone";
+    /// Writing failed.
+    TxFailed = "tx-write-failed", "writing to the port failed";
+    /// No frame to receive into.
+    RxNoFrame = "rx-no-frame", "a packet came, but no frame was free for it or it fits in none";
+}
+
+impl From<weir_io::Refusal> for Reason {
+    fn from(refusal: weir_io::Refusal) -> Self {
+        match refusal {
+            weir_io::Refusal::RingFull => Reason::TxRingFull,
+            weir_io::Refusal::TooLong => Reason::TxTooLong,
+            weir_io::Refusal::Down => Reason::TxDown,
+            weir_io::Refusal::Failed => Reason::TxFailed,
+        }
+    }
+}

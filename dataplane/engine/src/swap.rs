@@ -1,0 +1,187 @@
+//! Replacing what workers run, between two batches.
+//!
+//! There is one current generation. Each worker keeps a reference of its own and looks at one number
+//! at every batch edge; only when the number moved does it take the lock and the new reference. So a
+//! turn costs one load of a line that nobody writes, and a batch is judged by one generation whole.
+//!
+//! ```text
+//!  publish(g8) ── version 7 -> 8 ──┬── worker 0 at its batch edge: takes g8, says "seen 8"
+//!                                  └── worker 1 … says "seen 8"  ── quiescent: g7 is freed by the publisher
+//! ```
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_utils::CachePadded;
+
+/// A worker that waits or has ended is at rest: it holds up nobody, and reads anew when it wakes.
+const RESTING: u64 = u64::MAX;
+
+/// The current generation, and how far each worker has come.
+#[derive(Debug)]
+pub struct Swap<G> {
+    version: CachePadded<AtomicU64>,
+    current: Mutex<Arc<G>>,
+    seen: Box<[CachePadded<AtomicU64>]>,
+}
+
+/// A worker did not come to a batch edge in time. The new generation is published all the same, and
+/// the old one is freed when the worker gets there.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("worker {worker} did not reach a batch edge within {waited_ms} ms")]
+pub struct NotQuiescent {
+    /// Which worker.
+    pub worker: usize,
+    /// How long was waited.
+    pub waited_ms: u64,
+}
+
+impl<G> Swap<G> {
+    /// The first generation, for so many workers, all at rest.
+    pub fn new(first: Arc<G>, workers: usize) -> Arc<Self> {
+        let seen = (0..workers).map(|_| CachePadded::new(AtomicU64::new(RESTING))).collect();
+        Arc::new(Self { version: CachePadded::new(AtomicU64::new(1)), current: Mutex::new(first), seen })
+    }
+
+    /// The generation that is current now.
+    pub fn current(&self) -> Arc<G> {
+        Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How many generations there have been.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Makes `next` current, waits until every worker has left the one before, and frees it here.
+    /// Answers how long that took.
+    pub fn publish(&self, next: Arc<G>, limit: Duration) -> Result<Duration, NotQuiescent> {
+        let start = Instant::now();
+        let (old, version) = {
+            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+            let old = std::mem::replace(&mut *current, next);
+            // Inside the lock, so that whoever sees the number finds this generation or a later one.
+            (old, self.version.fetch_add(1, Ordering::AcqRel) + 1)
+        };
+        for (worker, seen) in self.seen.iter().enumerate() {
+            while seen.load(Ordering::Acquire) < version {
+                let waited = start.elapsed();
+                if waited > limit {
+                    return Err(NotQuiescent { worker, waited_ms: waited.as_millis() as u64 });
+                }
+                std::hint::spin_loop();
+                std::thread::yield_now();
+            }
+        }
+        let took = start.elapsed();
+        drop(old);
+        Ok(took)
+    }
+
+    /// The view of one worker. Two readers with the same number would speak for each other.
+    pub fn reader(self: &Arc<Self>, worker: usize) -> Reader<G> {
+        let mut reader = Reader { swap: Arc::clone(self), worker, version: 0, generation: self.current() };
+        reader.refresh();
+        reader
+    }
+}
+
+/// What one worker sees of a [`Swap`].
+#[derive(Debug)]
+pub struct Reader<G> {
+    swap: Arc<Swap<G>>,
+    worker: usize,
+    version: u64,
+    generation: Arc<G>,
+}
+
+impl<G> Reader<G> {
+    /// The generation for the next batch: call it at each batch edge, hold nothing of the last.
+    #[inline]
+    pub fn edge(&mut self) -> &G {
+        if self.swap.version.load(Ordering::Acquire) != self.version {
+            self.refresh();
+        }
+        &self.generation
+    }
+
+    #[cold]
+    fn refresh(&mut self) {
+        let current = self.swap.current.lock().unwrap_or_else(PoisonError::into_inner);
+        self.generation = Arc::clone(&current);
+        self.version = self.swap.version.load(Ordering::Acquire);
+        drop(current);
+        self.swap.seen[self.worker].store(self.version, Ordering::Release);
+    }
+
+    /// Says that this worker uses no generation until its next [`Reader::edge`].
+    pub fn rest(&mut self) {
+        self.version = 0;
+        self.swap.seen[self.worker].store(RESTING, Ordering::Release);
+    }
+}
+
+impl<G> Drop for Reader<G> {
+    fn drop(&mut self) {
+        self.rest();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    /// Counts itself alive, and is poisoned when freed.
+    struct Marked {
+        number: u64,
+        freed: Arc<AtomicU64>,
+    }
+
+    impl Drop for Marked {
+        fn drop(&mut self) {
+            self.freed.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn workers_see_generations_in_order_and_the_publisher_frees_them() {
+        let freed = Arc::new(AtomicU64::new(0));
+        let marked = |number| Arc::new(Marked { number, freed: Arc::clone(&freed) });
+        let swap = Swap::new(marked(1), 2);
+        let stop = Arc::new(AtomicBool::new(false));
+        let workers: Vec<_> = (0..2)
+            .map(|worker| {
+                let (mut reader, stop) = (swap.reader(worker), Arc::clone(&stop));
+                std::thread::spawn(move || {
+                    let mut last = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        let number = reader.edge().number;
+                        assert!(number >= last, "generation {number} after {last}");
+                        last = number;
+                    }
+                })
+            })
+            .collect();
+        for number in 2..=200 {
+            swap.publish(marked(number), Duration::from_secs(10)).unwrap();
+            assert_eq!(freed.load(Ordering::SeqCst), number - 1, "freed when publish returns");
+        }
+        stop.store(true, Ordering::Relaxed);
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
+        assert_eq!(swap.version(), 200);
+    }
+
+    #[test]
+    fn a_worker_in_a_batch_holds_the_old_generation_and_is_named() {
+        let swap = Swap::new(Arc::new(1), 1);
+        let mut reader = swap.reader(0);
+        let inside = *reader.edge();
+        let error = swap.publish(Arc::new(2), Duration::from_millis(5)).unwrap_err();
+        assert_eq!((inside, error.worker), (1, 0));
+        assert_eq!(*reader.edge(), 2);
+        reader.rest();
+        swap.publish(Arc::new(3), Duration::from_millis(5)).expect("a resting worker holds up nobody");
+    }
+}
