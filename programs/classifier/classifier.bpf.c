@@ -1,7 +1,7 @@
 /* A tc classifier: answers the classid of a packet.
  *
- * A port that is listed decides; else the DSCP of the IP header does; else the packet does not match
- * (0) and the next filter is asked. What is not IP takes the filter's own classid (-1).
+ * A port that is listed decides; else the DSCP of the IP header does; else the packet takes the
+ * filter's own classid (-1). What is not IP does not match (0), and the next filter is asked.
  */
 #include "packet.h"
 
@@ -58,7 +58,7 @@ int classify(struct __sk_buff *skb)
 	struct flow_key key;
 	enum parsed parsed = parse_flow(&cursor, &key);
 	if (parsed == PARSED_OTHER || parsed == PARSED_MALFORMED)
-		return FILTERS_OWN;
+		return NO_MATCH;
 
 	__u32 classid = 0;
 	if (parsed == PARSED_FLOW)
@@ -69,7 +69,11 @@ int classify(struct __sk_buff *skb)
 		__u32 *listed = bpf_map_lookup_elem(&by_dscp, &dscp);
 		classid = listed ? *listed : 0;
 	}
-	return classid ? (int)classid : NO_MATCH;
+	if (!classid)
+		return FILTERS_OWN;
+	/* Actions read the class here; the answer alone would tell only the queue behind. */
+	skb->tc_classid = classid & 0xffff;
+	return classid;
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,4 +1,4 @@
-/* Stages chained by tail calls: a parser, one stage for each network protocol, and a marker.
+/* A tc action made of stages chained by tail calls: a parser, one stage for each network protocol, and a marker.
  *
  * The parser leaves what it found in the packet's control block, `cb`, where the stages take it up:
  *
@@ -89,7 +89,7 @@ static __always_inline void enter(struct __sk_buff *skb, enum stage stage)
 	skb->cb[CB_PASSED] |= 1 << stage;
 }
 
-SEC("tc")
+SEC("action")
 int parse(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data;
@@ -123,7 +123,7 @@ static __always_inline int to_transport(struct __sk_buff *skb, __u32 offset, __u
 	}
 }
 
-SEC("tc")
+SEC("action")
 int stage_ipv4(struct __sk_buff *skb)
 {
 	enter(skb, STAGE_IPV4);
@@ -138,7 +138,7 @@ int stage_ipv4(struct __sk_buff *skb)
 	return to_transport(skb, at + ip.ihl * 4, ip.protocol);
 }
 
-SEC("tc")
+SEC("action")
 int stage_ipv6(struct __sk_buff *skb)
 {
 	enter(skb, STAGE_IPV6);
@@ -150,7 +150,7 @@ int stage_ipv6(struct __sk_buff *skb)
 }
 
 /* Flags that no sane sender combines (SYN with FIN or RST, or none at all) are dropped. */
-SEC("tc")
+SEC("action")
 int stage_tcp(struct __sk_buff *skb)
 {
 	enter(skb, STAGE_TCP);
@@ -164,7 +164,7 @@ int stage_tcp(struct __sk_buff *skb)
 	return go(skb, STAGE_MARK);
 }
 
-SEC("tc")
+SEC("action")
 int stage_udp(struct __sk_buff *skb)
 {
 	enter(skb, STAGE_UDP);
@@ -176,7 +176,7 @@ int stage_udp(struct __sk_buff *skb)
 	return go(skb, STAGE_MARK);
 }
 
-SEC("tc")
+SEC("action")
 int stage_icmp(struct __sk_buff *skb)
 {
 	enter(skb, STAGE_ICMP);
@@ -187,7 +187,7 @@ int stage_icmp(struct __sk_buff *skb)
 }
 
 /* The last stage: tells those after it which way the packet took. */
-SEC("tc")
+SEC("action")
 int stage_mark(struct __sk_buff *skb)
 {
 	enter(skb, STAGE_MARK);
