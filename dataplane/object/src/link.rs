@@ -61,6 +61,9 @@ pub(crate) fn link(object: &Object, entry: usize) -> Result<Linked, ObjectError>
                 "both its slots",
             ));
         }
+        if wide {
+            object.nothing_inside(function, offset)?;
+        }
         let Some(callee) = apply(object, &mut linked, function, offset, slot)? else { continue };
         let start = match placed.get(&callee) {
             Some(start) => *start,

@@ -228,6 +228,21 @@ impl Object {
         }
     }
 
+    /// Refuses a relocation of the second slot of the 64-bit load at `offset` of a function.
+    pub(crate) fn nothing_inside(&self, function: usize, offset: usize) -> Result<(), ObjectError> {
+        let function = &self.functions.all[function];
+        let second = function.start + offset + 1;
+        match self.targets.get(&function.section).and_then(|targets| targets.get(&second)) {
+            None => Ok(()),
+            Some(Err(error)) => Err(error.clone()),
+            Some(Ok(_)) => {
+                let section = &self.sections[function.section];
+                let found = "a relocation inside a 64-bit load";
+                Err(ObjectError::malformed(section, second as u64 * 8, found, "one on its first slot"))
+            }
+        }
+    }
+
     /// Gives a global variable its first value. Programs taken before keep the old one.
     pub fn set_global<'v>(&mut self, name: &str, value: impl Into<Global<'v>>) -> Result<(), ObjectError> {
         let no_global = || ObjectError::at("", None, Fault::NoGlobal { name: name.to_owned() });

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod elf;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -62,4 +64,29 @@ fn run(clang: &str, source: &Path, flags: &[&str]) -> Option<Vec<u8>> {
         .ok()?;
     assert!(done.status.success(), "{clang} {}: {}", source.display(), String::from_utf8_lossy(&done.stderr));
     std::fs::read(output).ok()
+}
+
+/// Asks an object, if the bytes are one, for everything it can give. Nothing may panic, and all must
+/// end soon.
+pub(crate) fn exercise(bytes: &[u8]) {
+    use weir_ebpf::ProgramType;
+    use weir_object::Object;
+    let Ok(mut object) = Object::parse(bytes) else { return };
+    for entry in object.programs() {
+        let _ = object.program(&entry.name);
+        let _ = object.program_as(&entry.name, ProgramType::Xdp);
+    }
+    for map in object.maps() {
+        let types = object.map_btf(&map.name).unwrap_or_default();
+        let Some(btf) = object.btf() else { continue };
+        for id in [types.key_type, types.value_type] {
+            let size = btf.size_of(id).unwrap_or(0).min(1 << 16);
+            let _ = btf.value(id, &vec![0x41; size as usize]).map(|value| value.to_string());
+        }
+    }
+    let globals: Vec<(String, u32)> = object.globals().map(|(name, size)| (name.to_owned(), size)).collect();
+    for (name, _) in globals.into_iter().take(100) {
+        let _ = object.set_global(&name, 1u32);
+        let _ = object.set_global(&name, &b"value"[..]);
+    }
 }
