@@ -9,6 +9,7 @@ use weir_verifier::Verified;
 
 use crate::context::Context;
 use crate::interpreter::{self, Code, Setup};
+use crate::jit::{Compiled, JitError};
 use crate::run::Run;
 
 /// What runs a program.
@@ -26,6 +27,7 @@ pub enum Engine {
 pub struct Loaded {
     verified: Verified,
     code: Arc<Code>,
+    compiled: Option<Compiled>,
 }
 
 /// Why a program cannot be made ready.
@@ -50,6 +52,14 @@ pub enum LoadError {
         index: usize,
         /// The declared name.
         name: String,
+    },
+    /// No machine code could be made of it.
+    #[error("program {program}: {source}")]
+    Jit {
+        /// The program.
+        program: String,
+        /// Why.
+        source: JitError,
     },
 }
 
@@ -84,8 +94,15 @@ impl Loaded {
     pub fn new(verified: Verified, maps: Vec<Arc<Map>>, engine: Engine) -> Result<Self, LoadError> {
         let program = verified.program().clone();
         LoadError::check_maps(&program, &maps)?;
-        let _ = engine;
-        Ok(Self { verified, code: Arc::new(Code { program, maps }) })
+        let compiled = match engine {
+            Engine::Interpreter => None,
+            Engine::Jit => {
+                let name = || program.name.clone();
+                let compiled = Compiled::new(&verified, &maps);
+                Some(compiled.map_err(|source| LoadError::Jit { program: name(), source })?)
+            }
+        };
+        Ok(Self { verified, code: Arc::new(Code { program, maps }), compiled })
     }
 
     /// What was proven, and of which program.
@@ -104,6 +121,12 @@ impl Loaded {
     /// program at something that was proven impossible, r0 is 0 and [`Run::fault`] says what it was: a
     /// fault of the verifier, never of a packet.
     pub fn run(&self, run: &mut Run<'_>, context: &mut Context<'_>) -> u64 {
+        if let Some(compiled) = &self.compiled {
+            run.begin(self.code.program.kind, context);
+            let r0 = compiled.run(run, context);
+            run.finish();
+            return r0;
+        }
         let setup = Setup { budget: u64::MAX, any_helper: false, granted: None, observer: None };
         let (result, _) = interpreter::run(&self.code, run, context, setup);
         result.unwrap_or_else(|fault| {
@@ -114,7 +137,12 @@ impl Loaded {
 
     /// Where compiled code enters after a tail call; `None` when this one is interpreted.
     pub(crate) fn tail_entry(&self) -> Option<*const u8> {
-        None
+        self.compiled.as_ref().map(Compiled::entry)
+    }
+
+    /// The machine code, when it runs as that.
+    pub fn compiled(&self) -> Option<&Compiled> {
+        self.compiled.as_ref()
     }
 
     /// The program and its maps.

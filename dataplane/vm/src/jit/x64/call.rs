@@ -1,6 +1,6 @@
 //! Calls: of helpers, of the program's own functions, and into other programs.
 
-use dynasmrt::{DynasmApi as _, dynasm};
+use dynasmrt::dynasm;
 use weir_ebpf::Reg;
 use weir_ebpf::abi::{Errno, Helper};
 use weir_ebpf::isa::{Size, Width};
