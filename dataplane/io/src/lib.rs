@@ -4,6 +4,7 @@
 
 pub mod null;
 pub mod pair;
+pub mod pcap;
 pub mod port;
 
 pub use port::{Port, Received, Refusal, Refused, Sent, Wait};

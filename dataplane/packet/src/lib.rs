@@ -15,6 +15,7 @@ pub mod batch;
 pub mod flow;
 pub mod frame;
 pub mod pool;
+pub mod prefetch;
 pub mod umem;
 
 pub use batch::{BATCH, Batch};

@@ -151,6 +151,14 @@ impl Drop for Memory {
     }
 }
 
+/// How much memory the machine could give without swapping (`MemAvailable`), where the kernel tells.
+pub fn available() -> Option<u64> {
+    let about = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = about.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
 /// Reserves address space that nobody may touch yet.
 fn reserve(len: usize) -> io::Result<NonNull<u8>> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
