@@ -1,0 +1,79 @@
+//! Ports as the router sees them, and the routes that their addresses bring.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::neighbour::Mac;
+use crate::route::{NextHop, Route, RouteKind, table_id};
+
+/// Metric of the connected routes that the kernel makes for IPv6 (`IP6_RT_PRIO_ADDRCONF`).
+const CONNECTED_METRIC_V6: u32 = 256;
+
+/// A port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Its number (`ifindex`).
+    pub index: u32,
+    /// Its link address.
+    pub mac: Mac,
+    /// Most bytes of a packet without its link header.
+    pub mtu: u32,
+    /// Whether it carries packets; routes over a port that does not are not active.
+    pub up: bool,
+    /// Whether packets that come in here may be forwarded.
+    pub forwarding: bool,
+    /// Its addresses, each with the length of its network's prefix. The first is the primary one.
+    pub addresses: Vec<IpNet>,
+}
+
+impl Port {
+    /// A port that is up, forwards, and has no addresses yet.
+    pub fn new(index: u32, mac: Mac, mtu: u32) -> Self {
+        Self { index, mac, mtu, up: true, forwarding: true, addresses: Vec::new() }
+    }
+
+    /// The same with an address.
+    #[must_use]
+    pub fn with_address(mut self, address: IpNet) -> Self {
+        self.addresses.push(address);
+        self
+    }
+
+    /// The address to send from towards `target`: one of the same network, or else the first of
+    /// the family that reaches beyond the link.
+    pub fn source_for(&self, target: IpAddr) -> Option<IpAddr> {
+        let of_family = || self.addresses.iter().filter(|own| own.addr().is_ipv4() == target.is_ipv4());
+        let beyond =
+            |own: &&IpNet| !matches!(own.addr(), IpAddr::V6(address) if address.is_unicast_link_local());
+        let chosen = of_family()
+            .find(|own| own.contains(&target))
+            .or_else(|| of_family().find(beyond))
+            .or_else(|| of_family().next())?;
+        Some(chosen.addr())
+    }
+
+    /// The routes that come with the addresses: to the networks, and to the port itself. As in the
+    /// kernel (`fib_add_ifaddr`), an IPv4 network of more than two addresses has a broadcast address.
+    pub(crate) fn routes(&self) -> Vec<Route> {
+        let mut routes = Vec::new();
+        for own in &self.addresses {
+            let hop = vec![NextHop::on_link(self.index)];
+            let local = Route { hops: hop.clone(), ..Route::to(IpNet::from(own.addr()), RouteKind::Local) };
+            routes.push(Route { table: table_id::LOCAL, ..local });
+            if own.prefix_len() < own.max_prefix_len() {
+                let metric = if own.addr().is_ipv6() { CONNECTED_METRIC_V6 } else { 0 };
+                let source = Some(own.addr()).filter(IpAddr::is_ipv4);
+                let connected = Route::to(own.trunc(), RouteKind::Unicast);
+                routes.push(Route { metric, source, hops: hop.clone(), ..connected });
+            }
+            if let IpNet::V4(own) = own
+                && own.prefix_len() < 31
+            {
+                let broadcast = Route::to(IpNet::from(IpAddr::V4(own.broadcast())), RouteKind::Broadcast);
+                routes.push(Route { table: table_id::LOCAL, hops: hop, ..broadcast });
+            }
+        }
+        routes
+    }
+}

@@ -1,0 +1,207 @@
+//! One routing table: which of the routes to a destination is active, ready for lookup.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::neighbour::Neighbours;
+use crate::port::Port;
+use crate::route::{NextHop, Route, RouteKind, table_id};
+use crate::trie::Trie;
+
+/// A way of an active route.
+#[derive(Clone, Debug)]
+pub(crate) struct Choice {
+    pub hop: NextHop,
+    /// The gateway's number among the neighbours.
+    pub neighbour: Option<u32>,
+    /// Flows whose hash is below this, and not below the choice before, take it.
+    below: u64,
+}
+
+/// A route as lookups read it.
+#[derive(Clone, Debug)]
+pub(crate) struct Active {
+    pub kind: RouteKind,
+    pub metric: u32,
+    pub mtu: u32,
+    pub source: Option<IpAddr>,
+    choices: Vec<Choice>,
+}
+
+impl Active {
+    /// The route with the ways whose ports are up; `None` when it needs one and there is none.
+    fn new(route: &Route, ports: &[Port], neighbours: &mut Neighbours) -> Option<Self> {
+        let up = |hop: &&NextHop| ports.iter().any(|port| port.index == hop.port && port.up);
+        let hops: Vec<NextHop> = route.hops.iter().filter(up).copied().collect();
+        if hops.is_empty() && route.kind.has_hops() {
+            return None;
+        }
+        let total: u64 = hops.iter().map(|hop| u64::from(hop.weight)).sum();
+        let mut sum = 0;
+        let choices = hops.into_iter().map(|hop| {
+            sum += u64::from(hop.weight);
+            let neighbour = hop.via.map(|via| neighbours.number(hop.port, via));
+            Choice { hop, neighbour, below: (sum << 32) / total }
+        });
+        let choices = choices.collect();
+        let Route { kind, metric, mtu, source, .. } = *route;
+        Some(Self { kind, metric, mtu, source, choices })
+    }
+
+    /// The way of a flow (RFC 2992, hash-threshold: a flow keeps its way as long as the ways stay).
+    pub(crate) fn choose(&self, flow: impl FnOnce() -> u32) -> Option<&Choice> {
+        match &self.choices[..] {
+            [] => None,
+            [only] => Some(only),
+            several => {
+                let hash = u64::from(flow());
+                several.iter().find(|choice| hash < choice.below)
+            }
+        }
+    }
+
+    /// The way over a port, if there is one.
+    pub(crate) fn over(&self, port: u32) -> Option<&Choice> {
+        self.choices.iter().find(|choice| choice.hop.port == port)
+    }
+}
+
+/// A routing table. Routes of the local table come before all others to the same destination: the
+/// table that lookups without a table number use holds the local and the main table's routes
+/// together, as the kernel's does while there are no policy rules.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Table {
+    v4: Trie<u32>,
+    v6: Trie<u128>,
+    active: Vec<Option<Active>>,
+    free: Vec<u32>,
+    /// All routes, by destination, best first.
+    routes: HashMap<IpNet, Vec<Route>, foldhash::fast::RandomState>,
+}
+
+/// What a change needs of its surroundings: ports for liveness, neighbours for numbers.
+pub(crate) struct Links<'a> {
+    pub ports: &'a [Port],
+    pub neighbours: &'a mut Neighbours,
+}
+
+fn rank(route: &Route) -> (bool, u32) {
+    (route.table != table_id::LOCAL, route.metric)
+}
+
+impl Table {
+    /// The active route to an address.
+    #[inline]
+    pub(crate) fn lookup(&self, address: IpAddr) -> Option<&Active> {
+        let number = match address {
+            IpAddr::V4(address) => self.v4.lookup(address.to_bits())?,
+            IpAddr::V6(address) => self.v6.lookup(address.to_bits())?,
+        };
+        self.active[number as usize].as_ref()
+    }
+
+    /// The longest active route to an address that leaves by this port.
+    pub(crate) fn lookup_over(&self, address: IpAddr, port: u32) -> Option<&Active> {
+        let leaves = |number: u32| {
+            self.active[number as usize]
+                .as_ref()
+                .filter(|active| !active.kind.has_hops() || active.over(port).is_some())
+        };
+        match address {
+            IpAddr::V4(address) => self.v4.covering(address.to_bits()).find_map(leaves),
+            IpAddr::V6(address) => self.v6.covering(address.to_bits()).find_map(leaves),
+        }
+    }
+
+    /// The routes to exactly these destinations, best first.
+    pub(crate) fn routes_to(&self, to: IpNet) -> &[Route] {
+        self.routes.get(&to).map_or(&[], |routes| routes)
+    }
+
+    /// All routes, in no order.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.routes.values().flatten()
+    }
+
+    /// Bytes that lookups may read.
+    pub(crate) fn bytes(&self) -> usize {
+        let choices: usize = self.active.iter().flatten().map(|active| active.choices.len()).sum();
+        self.v4.bytes()
+            + self.v6.bytes()
+            + self.active.len() * size_of::<Option<Active>>()
+            + choices * size_of::<Choice>()
+    }
+
+    /// Adds a route behind those of the same rank.
+    pub(crate) fn add(&mut self, route: &Route, links: &mut Links<'_>) {
+        let routes = self.routes.entry(route.to).or_default();
+        let at = routes.partition_point(|other| rank(other) <= rank(route));
+        routes.insert(at, route.clone());
+        self.refresh(route.to, links);
+    }
+
+    /// Takes a route out.
+    pub(crate) fn remove(&mut self, route: &Route, links: &mut Links<'_>) {
+        if let Some(routes) = self.routes.get_mut(&route.to) {
+            if let Some(at) = routes.iter().position(|other| other == route) {
+                routes.remove(at);
+            }
+            if routes.is_empty() {
+                self.routes.remove(&route.to);
+            }
+        }
+        self.refresh(route.to, links);
+    }
+
+    /// Decides anew everywhere, after a port came or went.
+    pub(crate) fn refresh_all(&mut self, links: &mut Links<'_>) {
+        let all: Vec<IpNet> = self.routes.keys().copied().collect();
+        all.into_iter().for_each(|to| self.refresh(to, links));
+    }
+
+    /// Decides which route to these destinations is active.
+    fn refresh(&mut self, to: IpNet, links: &mut Links<'_>) {
+        let routes = self.routes.get(&to).map_or(&[][..], |routes| routes);
+        let best = routes.iter().find_map(|route| Active::new(route, links.ports, links.neighbours));
+        match (self.number_of(to), best) {
+            (Some(number), Some(best)) => self.active[number as usize] = Some(best),
+            (None, Some(best)) => {
+                let number = self.free.pop().unwrap_or_else(|| {
+                    self.active.push(None);
+                    self.active.len() as u32 - 1
+                });
+                self.active[number as usize] = Some(best);
+                self.publish(to, number);
+            }
+            (Some(number), None) => {
+                self.withdraw(to);
+                self.active[number as usize] = None;
+                self.free.push(number);
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn number_of(&self, to: IpNet) -> Option<u32> {
+        match to {
+            IpNet::V4(to) => self.v4.get(to.addr().to_bits(), to.prefix_len().into()),
+            IpNet::V6(to) => self.v6.get(to.addr().to_bits(), to.prefix_len().into()),
+        }
+    }
+
+    fn publish(&mut self, to: IpNet, number: u32) {
+        match to {
+            IpNet::V4(to) => self.v4.insert(to.addr().to_bits(), to.prefix_len().into(), number),
+            IpNet::V6(to) => self.v6.insert(to.addr().to_bits(), to.prefix_len().into(), number),
+        };
+    }
+
+    fn withdraw(&mut self, to: IpNet) {
+        match to {
+            IpNet::V4(to) => self.v4.remove(to.addr().to_bits(), to.prefix_len().into()),
+            IpNet::V6(to) => self.v6.remove(to.addr().to_bits(), to.prefix_len().into()),
+        };
+    }
+}
