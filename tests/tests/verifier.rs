@@ -1,0 +1,112 @@
+//! Our verifier beside the kernel's: the corpus of cases, the table of helpers, our own objects.
+
+#[path = "../../dataplane/verifier/tests/case/mod.rs"]
+mod case;
+
+use std::sync::Arc;
+
+use case::Answer;
+use weir_ebpf::abi::Helper;
+use weir_ebpf::isa::{Insn, Reg, Source, Width};
+use weir_ebpf::{Program, ProgramType};
+use weir_tests::kernel::{skip, verdict};
+use weir_verifier::{Options, verify};
+
+/// The line of the kernel's log that says why.
+fn reason(log: &str) -> String {
+    let said = |line: &&str| !line.starts_with("processed ") && !line.is_empty();
+    log.lines().rfind(said).unwrap_or_default().trim().to_owned()
+}
+
+#[test]
+fn the_kernel_answers_the_corpus_alike() {
+    if skip("the_kernel_answers_the_corpus_alike") {
+        return;
+    }
+    let mut wrong = Vec::new();
+    for case in case::all() {
+        let wanted = case.kernel.clone().unwrap_or(case.answer.clone());
+        let name = format!("{}: {}", case.file, case.name);
+        let (accepted, log) = match verdict(&case.program) {
+            Ok(answer) => answer,
+            Err(error) => {
+                wrong.push(format!("{name}\n  not asked: {error:#}"));
+                continue;
+            }
+        };
+        match wanted {
+            Answer::Accept if accepted => {}
+            Answer::Reject { message, .. } if !accepted && log.contains(&message) => {}
+            wanted => {
+                wrong.push(format!("{name}\n  wanted {wanted:?}\n  kernel {accepted}: {}", reason(&log)))
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} cases:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// A program that does nothing but call a helper with nothing in its arguments.
+fn bare_call(helper: Helper, kind: ProgramType, license: &str) -> Program {
+    let zero = Insn::Mov { width: Width::W64, dst: Reg::R0, src: Source::Imm(0) };
+    let insns = vec![zero, Insn::Call { helper: helper as u32 }, zero, Insn::Exit];
+    let mut program = Program::from_insns("main", kind, insns);
+    program.license = license.to_owned();
+    program
+}
+
+#[test]
+fn helpers_are_offered_as_by_the_kernel() {
+    if skip("helpers_are_offered_as_by_the_kernel") {
+        return;
+    }
+    let mut wrong = Vec::new();
+    for &helper in Helper::ALL {
+        for &kind in ProgramType::ALL {
+            let (_, log) = verdict(&bare_call(helper, kind, "GPL")).expect("a verdict");
+            let offered = !log.contains("cannot use helper") && !log.contains("unknown func");
+            if offered != helper.offered().to(kind) {
+                wrong.push(format!("{} to {kind}: kernel {offered}", helper.name()));
+            }
+            let (_, log) = verdict(&bare_call(helper, kind, "")).expect("a verdict");
+            let gpl_only = log.contains("GPL");
+            if offered && gpl_only != helper.gpl_only() {
+                wrong.push(format!("{} to {kind}: kernel's gpl_only {gpl_only}", helper.name()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn our_programs_are_accepted_by_both() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../programs");
+    let ask_kernel = !skip("our_programs_are_accepted_by_both (kernel side)");
+    for entry in std::fs::read_dir(folder).expect("the programs") {
+        let folder = entry.expect("a folder entry").path();
+        for file in std::fs::read_dir(&folder).into_iter().flatten() {
+            let path = file.expect("a folder entry").path();
+            if path.extension().is_none_or(|extension| extension != "o") {
+                continue;
+            }
+            let bytes = std::fs::read(&path).expect("a readable object");
+            let object = weir_object::Object::parse(&bytes)
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            for entry in object.programs().iter().filter(|entry| entry.kind.is_some()) {
+                let program = object.program(&entry.name).expect("a program that links");
+                both_accept(&program, &path, ask_kernel);
+            }
+        }
+    }
+}
+
+fn both_accept(program: &Arc<Program>, path: &std::path::Path, ask_kernel: bool) {
+    let name = format!("{}: {}", path.display(), program.name);
+    match verify(program.clone(), &Options::default()) {
+        Ok(verified) => println!("{name}: {:?}", verified.stats()),
+        Err(reject) => panic!("{name}: {reject}"),
+    }
+    if ask_kernel {
+        let (accepted, log) = verdict(program).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        assert!(accepted, "{name}: the kernel refuses it: {}", reason(&log));
+    }
+}
