@@ -3,9 +3,8 @@
 use weir_ebpf::Program;
 use weir_ebpf::abi::{MAX_CALL_FRAMES, MAX_STACK};
 
-use crate::explore::{Check, Explorer};
+use crate::explore::{Check, Explorer, Ground};
 use crate::facts::Facts;
-use crate::liveness::Liveness;
 use crate::reject::Reject;
 use crate::rule::Rule;
 use crate::shape::Shape;
@@ -14,12 +13,8 @@ use crate::shape::Shape;
 const ABOVE_TAIL_CALL_MAX: u32 = 256;
 
 /// Completes the facts of a walk, and checks what only all of it can tell.
-pub(crate) fn finish(
-    program: &Program,
-    shape: &Shape,
-    liveness: &Liveness,
-    explorer: Explorer<'_>,
-) -> Check<Facts> {
+pub(crate) fn finish(ground: &Ground<'_>, explorer: Explorer<'_>) -> Check<Facts> {
+    let Ground { program, shape, liveness, .. } = *ground;
     let Explorer { mut facts, stack_used, .. } = explorer;
     for (function, used) in facts.functions.iter_mut().zip(&stack_used) {
         function.stack_bytes = used.next_multiple_of(8);

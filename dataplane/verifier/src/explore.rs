@@ -13,6 +13,7 @@ use crate::facts::Facts;
 use crate::liveness::Liveness;
 use crate::prune::{Seen, Visit};
 use crate::reject::Reject;
+use crate::relevance::Relevance;
 use crate::rule::Rule;
 use crate::shape::Shape;
 use crate::state::State;
@@ -41,12 +42,25 @@ struct Pending {
     parent: Option<usize>,
 }
 
+/// What is known of a program before it is walked.
+#[derive(Clone, Copy)]
+pub(crate) struct Ground<'a> {
+    pub(crate) program: &'a Program,
+    pub(crate) shape: &'a Shape,
+    pub(crate) liveness: &'a Liveness,
+    pub(crate) relevance: &'a Relevance,
+    pub(crate) options: &'a Options,
+}
+
 /// A walk over a program.
 pub(crate) struct Explorer<'a> {
     pub(crate) program: &'a Program,
     pub(crate) shape: &'a Shape,
     pub(crate) liveness: &'a Liveness,
+    pub(crate) relevance: &'a Relevance,
     pub(crate) options: &'a Options,
+    /// Forgets only registers that are dead.
+    pub(crate) careful: bool,
     pub(crate) facts: Facts,
     pub(crate) seen: Seen,
     /// The state of the path being walked, before the instruction at `slot`.
@@ -65,12 +79,8 @@ pub(crate) struct Explorer<'a> {
 
 impl<'a> Explorer<'a> {
     /// A walk that stands at the entry.
-    pub(crate) fn new(
-        program: &'a Program,
-        shape: &'a Shape,
-        liveness: &'a Liveness,
-        options: &'a Options,
-    ) -> Self {
+    pub(crate) fn new(ground: &Ground<'a>, careful: bool) -> Self {
+        let Ground { program, shape, liveness, relevance, options } = *ground;
         let mut facts = Facts::default();
         facts.insns.resize(program.insns.len(), Default::default());
         facts.functions.resize(shape.functions.len(), Default::default());
@@ -78,7 +88,9 @@ impl<'a> Explorer<'a> {
             program,
             shape,
             liveness,
+            relevance,
             options,
+            careful,
             facts,
             seen: Seen::new(program.insns.len()),
             state: State::entry(),

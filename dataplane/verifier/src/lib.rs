@@ -16,6 +16,7 @@ pub mod facts;
 mod liveness;
 mod prune;
 mod reject;
+mod relevance;
 mod rule;
 pub mod scalar;
 mod shape;
@@ -27,10 +28,11 @@ mod value;
 
 use std::sync::Arc;
 
-use explore::Explorer;
+use explore::{Explorer, Ground};
 pub use facts::{Access, Facts};
 use liveness::Liveness;
 pub use reject::Reject;
+use relevance::Relevance;
 pub use rule::Rule;
 use weir_ebpf::Program;
 
@@ -70,13 +72,28 @@ pub fn verify(program: Arc<Program>, options: &Options) -> Result<Verified, Box<
     }
 }
 
+/// Walks the program, forgetting what looks as if it did not matter; if that fails, once more with
+/// everything kept. Forgetting is sound, so the first yes is good; only the second no is.
 fn prove(program: &Program, options: &Options) -> Result<(Facts, Stats), Box<Reject>> {
     let shape = shape::check(program)?;
     let liveness = Liveness::of(program, &shape);
-    let mut explorer = Explorer::new(program, &shape, &liveness, options);
+    let relevance = Relevance::of(program, &shape, &liveness);
+    let ground = Ground { program, shape: &shape, liveness: &liveness, relevance: &relevance, options };
+    let first = walk(&ground, false);
+    match first {
+        Err(refused) if options.prune && refused.rule != Rule::TooLarge => match walk(&ground, true) {
+            Err(again) if again.rule == Rule::TooLarge => Err(refused),
+            second => second,
+        },
+        first => first,
+    }
+}
+
+fn walk(ground: &Ground<'_>, careful: bool) -> Result<(Facts, Stats), Box<Reject>> {
+    let mut explorer = Explorer::new(ground, careful);
     explorer.run().map_err(|reject| Box::new(Reject { stats: explorer.stats(), ..*reject }))?;
     let stats = explorer.stats();
-    let facts = depth::finish(program, &shape, &liveness, explorer)?;
+    let facts = depth::finish(ground, explorer)?;
     Ok((facts, stats))
 }
 

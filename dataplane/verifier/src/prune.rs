@@ -11,10 +11,13 @@ use weir_ebpf::abi::helper::Helper;
 use weir_ebpf::isa::{Insn, Reg};
 
 use crate::explore::{Check, Explorer};
+use crate::facts::RegSet;
+use crate::relevance::Needs;
 use crate::rule::Rule;
+use crate::stack::Slot;
 use crate::state::{Frame, State};
 use crate::subsume::{Exactness, covers};
-use crate::value::Value;
+use crate::value::{Id, Value};
 
 /// What is done with a state at a prune point.
 pub(crate) enum Visit {
@@ -108,41 +111,39 @@ impl Seen {
 }
 
 impl Explorer<'_> {
-    /// Forgets what no later instruction reads, so that states differ only in what matters
+    /// Forgets what no later instruction can tell, so that states differ only in what matters
     /// (`clean_live_states`).
     fn clean(&mut self) {
         let depth = self.state.frames.len();
         for index in 0..depth {
-            let live = if index + 1 == depth {
-                self.liveness.live_in(self.slot)
-            } else {
-                let inner = &self.state.frames[index + 1];
-                if inner.callback {
-                    self.liveness.live_in(inner.callsite)
-                } else {
-                    self.liveness.live_out(inner.callsite)
-                }
-            };
+            let (live, needs) = self.wanted(index);
             let frame = &mut self.state.frames[index];
-            let stale = |frame: &Frame| {
-                Reg::ALL[..10]
-                    .iter()
-                    .any(|reg| !live.contains(*reg) && frame.regs[reg.index()] != Value::NotInit)
-            };
-            if stale(frame) {
-                let frame = Rc::make_mut(frame);
-                for reg in &Reg::ALL[..10] {
-                    if !live.contains(*reg) {
-                        frame.regs[reg.index()] = Value::NotInit;
-                    }
-                }
+            if !is_clean(frame, live, &needs) {
+                clean_frame(Rc::make_mut(frame), live, &needs);
             }
         }
+        unlink_singles(&mut self.state);
+    }
+
+    /// The registers that will be read of a frame, and what else matters of it.
+    fn wanted(&self, index: usize) -> (RegSet, Needs) {
+        let (live, mut needs) = match self.state.frames.get(index + 1) {
+            None => (self.liveness.live_in(self.slot), *self.relevance.before(self.slot)),
+            Some(inner) if inner.callback => {
+                (self.liveness.live_in(inner.callsite), *self.relevance.before(inner.callsite))
+            }
+            Some(inner) => (self.liveness.live_out(inner.callsite), self.relevance.across(inner.callsite)),
+        };
+        if self.careful {
+            needs = Needs::ALL;
+        }
+        (live, needs)
     }
 
     /// Compares the state with those kept for this slot, and keeps it if that is worth it.
     pub(crate) fn visit(&mut self) -> Check<Visit> {
         self.clean();
+        self.widen();
         let slot = self.slot;
         let insn = self.program.insns[slot];
         let callback = matches!(insn, Insn::Call { helper }
@@ -196,4 +197,102 @@ impl Explorer<'_> {
         }
         Ok(Visit::New)
     }
+
+    /// Lets go of numbers that a counted loop keeps changing, so that it comes to an end
+    /// (`widen_imprecise_scalars`).
+    fn widen(&mut self) {
+        let turns = self.state.may_goto_turns + self.state.callback_turns;
+        if self.careful || turns < WIDEN_AFTER {
+            return;
+        }
+        let of_loop =
+            |kept: &Kept| kept.open > 0 && kept.state.may_goto_turns + kept.state.callback_turns < turns;
+        let kept = self.seen.by_slot[self.slot].iter().rev().map(|&at| &self.seen.kept[at]);
+        let Some(old) = kept.into_iter().find(|kept| of_loop(kept)) else { return };
+        if old.state.frames.len() != self.state.frames.len() {
+            return;
+        }
+        for (old, new) in old.state.frames.iter().zip(&mut self.state.frames) {
+            let new = Rc::make_mut(new);
+            for (old, new) in old.regs.iter().zip(&mut new.regs) {
+                widen_value(old, new);
+            }
+            for (index, new) in new.stack.spilled_mut() {
+                widen_value(&old.stack.slot(index).spilled, new);
+            }
+        }
+    }
+}
+
+/// Turns of a counted loop before numbers are let go of.
+const WIDEN_AFTER: u32 = 8;
+
+fn widen_value(old: &Value, new: &mut Value) {
+    if let (Value::Number(old), Value::Number(number)) = (old, &new)
+        && !number.range.is_subset_of(&old.range)
+    {
+        *new = Value::unknown();
+    }
+}
+
+/// What a register keeps.
+fn kept_of(value: &Value, live: bool, number: bool) -> Value {
+    match value {
+        _ if !live => Value::NotInit,
+        Value::Number(found) if !number && !found.range.is_unknown() => Value::unknown(),
+        other => *other,
+    }
+}
+
+/// What a slot keeps: nothing, if it is not read again, or holds a number that does not matter.
+fn slot_is_kept(slot: &Slot, index: usize, needs: &Needs) -> bool {
+    let bit = 1u64 << index;
+    needs.slots & bit != 0 && (needs.slot_numbers & bit != 0 || slot.holds_pointer())
+}
+
+fn is_clean(frame: &Frame, live: RegSet, needs: &Needs) -> bool {
+    let regs = Reg::ALL[..10].iter().all(|reg| {
+        let value = &frame.regs[reg.index()];
+        *value == kept_of(value, live.contains(*reg), needs.numbers.contains(*reg))
+    });
+    let slots = frame.stack.slots().iter().enumerate();
+    regs && { slots }.all(|(index, slot)| *slot == Slot::EMPTY || slot_is_kept(slot, index, needs))
+}
+
+fn clean_frame(frame: &mut Frame, live: RegSet, needs: &Needs) {
+    for reg in &Reg::ALL[..10] {
+        let value = &mut frame.regs[reg.index()];
+        *value = kept_of(value, live.contains(*reg), needs.numbers.contains(*reg));
+    }
+    for index in 0..frame.stack.slots().len() {
+        if !slot_is_kept(&frame.stack.slot(index), index, needs) {
+            frame.stack.forget_slot(index);
+        }
+    }
+    frame.stack.trim();
+}
+
+/// Takes names off numbers that are linked to no other (`clear_singular_ids`).
+fn unlink_singles(state: &mut State) {
+    let mut once: Vec<Id> = Vec::new();
+    let mut often: Vec<Id> = Vec::new();
+    state.each(|value| {
+        if let Value::Number(number) = value
+            && number.id != 0
+        {
+            let list = if once.contains(&number.id) { &mut often } else { &mut once };
+            list.push(number.id);
+        }
+    });
+    if once.iter().all(|id| often.contains(id)) {
+        return;
+    }
+    state.for_each(|value| {
+        if let Value::Number(number) = value
+            && number.id != 0
+            && !often.contains(&number.id)
+        {
+            (number.id, number.delta) = (0, 0);
+        }
+    });
 }

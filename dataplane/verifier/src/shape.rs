@@ -183,7 +183,7 @@ fn check_jump(program: &Program, shape: &mut Shape, slot: usize, target: i64) ->
     }
     let target = target as usize;
     if matches!(program.insns[target], Insn::SecondHalf) {
-        let message = format!("jump into the middle of ldimm64 insn {target}");
+        let message = format!("jump into the middle of ldimm64 insn {}", target - 1);
         return refuse(slot, Rule::JumpIntoImmediate, message);
     }
     shape.prune_points[target] = true;
@@ -313,7 +313,7 @@ mod tests {
         let wide = Insn::LoadImm64 { dst: Reg::R0, value: Imm64::Value(1) };
         assert_eq!(
             refusal(vec![into, wide, Insn::SecondHalf, Insn::Exit]),
-            "jump into the middle of ldimm64 insn 2"
+            "jump into the middle of ldimm64 insn 1"
         );
     }
 

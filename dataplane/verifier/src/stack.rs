@@ -48,7 +48,7 @@ impl Slot {
     }
 
     /// Whether a pointer was spilled here.
-    fn holds_pointer(&self) -> bool {
+    pub(crate) fn holds_pointer(&self) -> bool {
         matches!(self.spilled, Value::Pointer(_))
     }
 
@@ -134,6 +134,11 @@ impl Stack {
                 }
             }
         }
+    }
+
+    /// The spilled values with the index of their slot.
+    pub(crate) fn spilled_mut(&mut self) -> impl Iterator<Item = (usize, &mut Value)> {
+        self.slots.iter_mut().enumerate().map(|(index, slot)| (index, &mut slot.spilled))
     }
 
     /// Writes `size` bytes, aligned to their size, at a known offset. A pointer has size 8.

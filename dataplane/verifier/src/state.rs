@@ -110,6 +110,14 @@ impl State {
         }
     }
 
+    /// Looks at every register and spilled value of every frame.
+    pub(crate) fn each(&self, mut look: impl FnMut(&Value)) {
+        for frame in &self.frames {
+            frame.regs.iter().for_each(&mut look);
+            frame.stack.slots().iter().for_each(|slot| look(&slot.spilled));
+        }
+    }
+
     /// Goes over every pointer of every frame.
     pub(crate) fn for_each_pointer(&mut self, mut change: impl FnMut(&mut Pointer)) {
         self.for_each(|value| {

@@ -68,7 +68,8 @@ fn frame_covers(old: &Frame, new: &Frame, names: &mut Names) -> bool {
     old.function == new.function
         && old.callsite == new.callsite
         && old.callback == new.callback
-        && (names.exactness == Exactness::Covering || old.turns == new.turns)
+        // The old one may have taken more turns from here, not fewer.
+        && (old.turns == new.turns || names.exactness == Exactness::Covering && old.turns < new.turns)
         && old.regs.iter().zip(&new.regs).all(|(old, new)| value_covers(old, new, names))
         && stack_covers(&old.stack, &new.stack, names)
 }

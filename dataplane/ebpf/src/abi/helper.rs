@@ -156,7 +156,7 @@ helpers! {
     /// Sends a copy of the packet out of a port.
     CloneRedirect = 13, "bpf_clone_redirect", [Context, Anything, Anything] -> Integer, TC, packet;
     /// The sender's cgroup class; always 0 here.
-    GetCgroupClassid = 17, "bpf_get_cgroup_classid", [Context] -> Integer, TC;
+    GetCgroupClassid = 17, "bpf_get_cgroup_classid", [Context] -> Integer, ALL;
     /// Puts a VLAN tag on.
     SkbVlanPush = 18, "bpf_skb_vlan_push", [Context, Anything, Anything] -> Integer, TC, packet;
     /// Takes a VLAN tag off.
@@ -228,15 +228,15 @@ helpers! {
     /// Reads the next value of a queue or stack, or asks a bloom filter.
     MapPeekElem = 89, "bpf_map_peek_elem", [Map, UninitMapValue] -> Integer, ALL, takes;
     /// Takes the lock inside a map value.
-    SpinLock = 93, "bpf_spin_lock", [SpinLock] -> Void, XDP_TC;
+    SpinLock = 93, "bpf_spin_lock", [SpinLock] -> Void, ALL;
     /// Lets the lock go.
-    SpinUnlock = 94, "bpf_spin_unlock", [SpinLock] -> Void, XDP_TC;
+    SpinUnlock = 94, "bpf_spin_unlock", [SpinLock] -> Void, ALL;
     /// Marks congestion in the IP header.
     SkbEcnSetCe = 97, "bpf_skb_ecn_set_ce", [Context] -> Integer, TC;
     /// Reads a signed number from text.
-    Strtol = 105, "bpf_strtol", [Mem, Size, Anything, Long] -> Integer, NONE;
+    Strtol = 105, "bpf_strtol", [Mem, Size, Anything, Long] -> Integer, ALL;
     /// Reads a number from text.
-    Strtoul = 106, "bpf_strtoul", [Mem, Size, Anything, Long] -> Integer, NONE;
+    Strtoul = 106, "bpf_strtoul", [Mem, Size, Anything, Long] -> Integer, ALL;
     /// Kernel ticks since boot.
     Jiffies64 = 118, "bpf_jiffies64", [] -> Integer, ALL;
     /// Nanoseconds since boot, time asleep included.

@@ -85,8 +85,8 @@ impl Explorer<'_> {
             return Ok(());
         }
         let message = format!(
-            "invalid access to packet, off={from} size={size}, R{regno}(id={},off={},r={range})",
-            pointer.id, pointer.off
+            "invalid access to packet, off={from} size={size}, R{regno}(id={},off={from},r={range})",
+            pointer.id
         );
         self.refuse(Rule::PacketPastEnd, message)
     }
@@ -274,7 +274,8 @@ impl Explorer<'_> {
 /// A pointer's variable part as the kernel prints known bits (`tnum_strn`).
 pub(crate) fn number_text(pointer: &Pointer) -> String {
     match pointer.var.as_constant() {
-        Some(value) => format!("{:#x}", value).replace("0x0", "0x0"),
+        Some(0) => "0".to_owned(),
+        Some(value) => format!("{value:#x}"),
         None => format!("({:#x}; {:#x})", pointer.var.tnum().value(), pointer.var.tnum().mask()),
     }
 }

@@ -42,7 +42,9 @@ pub struct Case {
 
 /// Every case in `tests/corpus/verifier`.
 pub fn all() -> Vec<Case> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/corpus/verifier");
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let root = here.ancestors().find(|path| path.join("Cargo.lock").exists()).expect("the workspace");
+    let folder = root.join("tests/corpus/verifier");
     let mut files: Vec<_> = std::fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
         .map(|entry| entry.expect("a folder entry").path())
