@@ -2,7 +2,7 @@
 //!
 //! The kernel's conventions hold (net/bpf/test_run.c, 6.18): XDP has 256 bytes of headroom and a page for
 //! all; a tc program sees the link header, a socket filter does not; packets are at least an Ethernet
-//! header long; repeated runs go on with what the last one left. Differences:
+//! header long, and a byte more for an skb; repeated runs go on with what the last one left. Differences:
 //! * an skb may grow by [`SKB_ROOM`] on either side, where the kernel allocates as needed;
 //! * there is no socket (`skb->sk` is null);
 //! * ports and clocks are the caller's [`Env`](crate::Env).
@@ -82,11 +82,15 @@ pub struct Output {
 /// Why there was no run.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InputError {
-    /// Shorter than an Ethernet header.
-    #[error("the packet has {len} bytes; at least {ETHERNET_BYTES} are an Ethernet header")]
+    /// Shorter than an Ethernet header, or with nothing behind it for a program on skbs.
+    #[error("the packet has {len} bytes; {program} programs are tested with at least {min}")]
     Short {
         /// Bytes given.
         len: usize,
+        /// Bytes wanted.
+        min: usize,
+        /// The program's type.
+        program: ProgramType,
     },
     /// Longer than the room there is.
     #[error("the packet has {len} bytes; {program} programs are tested with at most {max}")]
@@ -130,8 +134,9 @@ impl Input {
 
     fn check(&self, program: ProgramType) -> Result<(), InputError> {
         let (len, meta) = (self.packet.len(), self.meta.len());
-        if len < ETHERNET_BYTES {
-            return Err(InputError::Short { len });
+        let min = if program == ProgramType::Xdp { ETHERNET_BYTES } else { ETHERNET_BYTES + 1 };
+        if len < min {
+            return Err(InputError::Short { len, min, program });
         }
         let max = if program == ProgramType::Xdp { XDP_ROOM - XDP_HEADROOM } else { SKB_ROOM };
         if len > max {

@@ -129,7 +129,7 @@ pub(super) fn set_tstamp(call: &mut Call<'_>) -> Result<(), Errno> {
         return Err(Errno::EOPNOTSUPP);
     }
     let right = match clock {
-        REALTIME => tstamp == 0,
+        REALTIME => true,
         MONOTONIC | TAI => tstamp != 0,
         _ => false,
     };
@@ -141,7 +141,8 @@ pub(super) fn set_tstamp(call: &mut Call<'_>) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Answers 1 when the packet carries a congestion mark afterwards.
+/// Answers 1 when the packet carries a congestion mark afterwards. A packet with a VLAN tag inside is left
+/// alone; the kernel looks behind the tag for the protocol and then writes into the tag.
 pub(super) fn ecn_set_ce(call: &mut Call<'_>) -> u32 {
     let context = call.context();
     let at = context.skb.network_offset;

@@ -24,7 +24,8 @@ mod flag {
     pub(super) const DONT_FRAGMENT: u64 = 1 << 2;
     pub(super) const SEQ_NUMBER: u64 = 1 << 3;
     pub(super) const TUNINFO_FLAGS: u64 = 1 << 4;
-    pub(super) const NO_TUNNEL_KEY: u64 = 1 << 5;
+    /// Of the setting helper; the same bit as [`TUNINFO_FLAGS`] of the reading one.
+    pub(super) const NO_TUNNEL_KEY: u64 = 1 << 4;
 }
 
 pub(super) fn set_key(call: &mut Call<'_>) -> Result<(), Errno> {
