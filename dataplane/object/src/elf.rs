@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use object::LittleEndian;
-use object::elf::{self, FileHeader64, Rel64, SectionHeader64, Sym64};
+use object::elf::{self, FileHeader64, Rel64, Rela64, SectionHeader64, Sym64};
 use object::read::elf::{FileHeader as _, SectionHeader as _};
 
 use crate::cursor::text_at;
@@ -180,17 +180,19 @@ impl<'a> Elf<'a> {
         if !is_loaded(&self.sections[target]) {
             return Ok(());
         }
-        if kind == elf::SHT_RELA {
-            return Err(wrong("relocations with addends".to_owned(), "SHT_REL, as clang makes it for BPF"));
-        }
         if Some(raw.sh_link(LittleEndian) as usize) != symbol_table {
             let found = format!("link to section {}", raw.sh_link(LittleEndian));
             return Err(wrong(found, "the symbol table"));
         }
-        let entries = object::pod::slice_from_all_bytes::<Rel64<LittleEndian>>(data)
-            .map_err(|()| wrong(format!("{} bytes", data.len()), "relocations of 16 bytes each"))?;
+        let (entries, entry_size) = if kind == elf::SHT_RELA {
+            (with_addends(data).map_err(|(found, wanted)| wrong(found, wanted))?, 24)
+        } else {
+            let entries = object::pod::slice_from_all_bytes::<Rel64<LittleEndian>>(data)
+                .map_err(|()| wrong(format!("{} bytes", data.len()), "relocations of 16 bytes each"))?;
+            (entries.to_vec(), 16)
+        };
         for (number, entry) in entries.iter().enumerate() {
-            let at = number as u64 * 16;
+            let at = number as u64 * entry_size;
             let offset = entry.r_offset.get(LittleEndian);
             let symbol = entry.r_sym(LittleEndian) as usize;
             let kind = entry.r_type(LittleEndian).0;
@@ -210,6 +212,17 @@ impl<'a> Elf<'a> {
         }
         Ok(())
     }
+}
+
+/// Relocations as compilers before LLVM 6 wrote them, which have addends: none but 0 is known.
+fn with_addends(data: &[u8]) -> Result<Vec<Rel64<LittleEndian>>, (String, &'static str)> {
+    let entries = object::pod::slice_from_all_bytes::<Rela64<LittleEndian>>(data)
+        .map_err(|()| (format!("{} bytes", data.len()), "relocations of 24 bytes each"))?;
+    if let Some(entry) = entries.iter().find(|entry| entry.r_addend.get(LittleEndian) != 0) {
+        let found = format!("a relocation with addend {}", entry.r_addend.get(LittleEndian));
+        return Err((found, "addends in the instructions"));
+    }
+    Ok(entries.iter().map(|entry| Rel64 { r_offset: entry.r_offset, r_info: entry.r_info }).collect())
 }
 
 /// Whether a section becomes part of programs or maps, so that its relocations matter.

@@ -109,11 +109,11 @@ fn config_value(name: &str) -> Option<u64> {
 }
 
 /// The refusal of a strong symbol that nobody defines.
-pub(crate) fn unknown(name: &str) -> Fault {
-    let hint = if name.starts_with("CONFIG_") {
-        "declare it `extern … __kconfig __weak`, or set it as a global"
-    } else {
-        "weir has no kernel symbols; declare it `__weak` and test its address"
+pub(crate) fn unknown(name: &str, called: bool) -> Fault {
+    let hint = match called {
+        _ if name.starts_with("CONFIG_") => "declare it `extern … __kconfig __weak`, or set it as a global",
+        true => "define it in the object; kernel functions weir has none",
+        false => "weir has no kernel symbols; declare it `__weak` and test its address",
     };
     Fault::UnknownExtern { name: name.to_owned(), hint }
 }

@@ -99,7 +99,7 @@ impl<'a> Names<'a> {
             }
         };
         if symbol.undefined {
-            return self.external(symbol.name).map_err(at_fault);
+            return self.external(symbol.name, insn.code == CALL).map_err(at_fault);
         }
         let Some(place) = symbol.section else {
             let found = format!("`{}`, which has no section", symbol.name);
@@ -158,9 +158,9 @@ impl<'a> Names<'a> {
         }
     }
 
-    fn external(&self, name: &str) -> Result<Target, Fault> {
+    fn external(&self, name: &str, called: bool) -> Result<Target, Fault> {
         match self.externs.get(name) {
-            Some(Extern::Config { known: false, .. } | Extern::Unknown) | None => Err(unknown(name)),
+            Some(Extern::Config { known: false, .. } | Extern::Unknown) | None => Err(unknown(name, called)),
             Some(Extern::Config { map, offset, .. }) => Ok(Target::Value { map: *map, offset: *offset }),
             Some(Extern::Absent) => Ok(Target::Absent),
         }
