@@ -12,11 +12,13 @@ use weir_ebpf::isa::{Insn, Reg};
 use crate::facts::Facts;
 use crate::liveness::Liveness;
 use crate::prune::{Seen, Visit};
+use crate::record::recorded;
 use crate::reject::Reject;
 use crate::relevance::Relevance;
 use crate::rule::Rule;
 use crate::shape::Shape;
 use crate::state::State;
+use crate::states::{RecordedState, STATES_MAX};
 use crate::value::{Id, Value};
 use crate::{Options, Stats};
 
@@ -69,6 +71,8 @@ pub(crate) struct Explorer<'a> {
     pub(crate) slot: usize,
     /// Deepest byte of stack used by each function.
     pub(crate) stack_used: Vec<u32>,
+    /// The states before each instruction; empty when they are not asked for.
+    pub(crate) recorded: Vec<Vec<RecordedState>>,
     /// Call instructions that were walked before.
     pub(crate) seen_calls: HashSet<usize>,
     pending: Vec<Pending>,
@@ -96,6 +100,7 @@ impl<'a> Explorer<'a> {
             state: State::entry(),
             slot: 0,
             stack_used: vec![0; shape.functions.len()],
+            recorded: if options.record_states { vec![Vec::new(); program.insns.len()] } else { Vec::new() },
             seen_calls: HashSet::new(),
             pending: Vec::new(),
             ids: 0,
@@ -133,6 +138,11 @@ impl<'a> Explorer<'a> {
                 }
             }
             self.facts.insns[self.slot].reached = true;
+            if let Some(states) = self.recorded.get_mut(self.slot)
+                && states.len() <= STATES_MAX
+            {
+                states.push(recorded(&self.state));
+            }
             match self.step()? {
                 Step::To(slot) => self.slot = slot,
                 Step::End => {

@@ -15,6 +15,7 @@ mod explore;
 pub mod facts;
 mod liveness;
 mod prune;
+mod record;
 mod reject;
 mod relevance;
 mod rule;
@@ -22,6 +23,7 @@ pub mod scalar;
 mod shape;
 mod stack;
 mod state;
+pub mod states;
 mod subsume;
 mod transfer;
 mod value;
@@ -34,6 +36,7 @@ use liveness::Liveness;
 pub use reject::Reject;
 use relevance::Relevance;
 pub use rule::Rule;
+use states::States;
 use weir_ebpf::Program;
 
 /// A program that was proven safe to run, with what was learned on the way. Only [`verify`] makes one.
@@ -43,6 +46,7 @@ pub struct Verified {
     facts: Facts,
     stats: Stats,
     log: String,
+    states: Option<States>,
 }
 
 /// How to verify.
@@ -67,14 +71,22 @@ impl Default for Options {
 /// Proves that the program is safe to run, or says why not.
 pub fn verify(program: Arc<Program>, options: &Options) -> Result<Verified, Box<Reject>> {
     match prove(&program, options) {
-        Ok((facts, stats)) => Ok(Verified { program, facts, stats, log: String::new() }),
+        Ok(Proof { facts, stats, log, states }) => Ok(Verified { program, facts, stats, log, states }),
         Err(reject) => Err(Box::new(reject.locate(&program))),
     }
 }
 
+/// What a walk that succeeded leaves.
+struct Proof {
+    facts: Facts,
+    stats: Stats,
+    log: String,
+    states: Option<States>,
+}
+
 /// Walks the program, forgetting what looks as if it did not matter; if that fails, once more with
 /// everything kept. Forgetting is sound, so the first yes is good; only the second no is.
-fn prove(program: &Program, options: &Options) -> Result<(Facts, Stats), Box<Reject>> {
+fn prove(program: &Program, options: &Options) -> Result<Proof, Box<Reject>> {
     let shape = shape::check(program)?;
     let liveness = Liveness::of(program, &shape);
     let relevance = Relevance::of(program, &shape, &liveness);
@@ -89,12 +101,14 @@ fn prove(program: &Program, options: &Options) -> Result<(Facts, Stats), Box<Rej
     }
 }
 
-fn walk(ground: &Ground<'_>, careful: bool) -> Result<(Facts, Stats), Box<Reject>> {
+fn walk(ground: &Ground<'_>, careful: bool) -> Result<Proof, Box<Reject>> {
     let mut explorer = Explorer::new(ground, careful);
     explorer.run().map_err(|reject| Box::new(Reject { stats: explorer.stats(), ..*reject }))?;
     let stats = explorer.stats();
+    let recorded = std::mem::take(&mut explorer.recorded);
+    let states = ground.options.record_states.then(|| States::new(recorded));
     let facts = depth::finish(ground, explorer)?;
-    Ok((facts, stats))
+    Ok(Proof { facts, stats, log: String::new(), states })
 }
 
 /// What verification took.
@@ -122,6 +136,11 @@ impl Verified {
     /// What it took.
     pub fn stats(&self) -> Stats {
         self.stats
+    }
+
+    /// The states before each instruction, if they were asked for.
+    pub fn states(&self) -> Option<&States> {
+        self.states.as_ref()
     }
 
     /// The log in the kernel's format; empty at log level 0.
