@@ -272,6 +272,11 @@ impl Tables {
         }
     }
 
+    /// What becomes of packets to an address, whichever port they come in by.
+    pub fn kind_of(&self, address: IpAddr) -> Option<RouteKind> {
+        self.merged.lookup(address).map(|route| route.kind)
+    }
+
     /// The route in the tables that the flags name.
     fn route(&self, query: &FibQuery) -> Option<&Active> {
         let destination = query.addresses.destination();

@@ -1,0 +1,81 @@
+//! The whole decision for one packet: header, addresses, route, hops left, size, neighbour, in the order
+//! of the kernel's `ip_rcv`, `ip_route_input` and `ip_forward`.
+
+use std::net::IpAddr;
+
+use crate::header::Header;
+use crate::neighbour::Mac;
+use crate::refusal::Refusal;
+use crate::route::RouteKind;
+use crate::tables::{FibAnswer, FibHop, Tables};
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// One hop was taken from it; send it.
+    Forward {
+        /// The way.
+        hop: FibHop,
+        /// The neighbour to send it to.
+        neighbour: Mac,
+    },
+    /// For this machine: its own address, a broadcast or a group. It was not changed.
+    Deliver,
+    /// Not forwarded; it was not changed.
+    Refuse(Refusal),
+}
+
+/// Decides about a packet, which begins at its network header, and prepares it for sending.
+pub fn forward(tables: &Tables, packet: &mut [u8], ifindex: u32) -> Decision {
+    match decide(tables, packet, ifindex) {
+        Ok(decision) => decision,
+        Err(refusal) => Decision::Refuse(refusal),
+    }
+}
+
+fn decide(tables: &Tables, packet: &mut [u8], ifindex: u32) -> Result<Decision, Refusal> {
+    let mut header = Header::check(packet)?;
+    let destination = header.addresses.destination();
+    match header.check_addresses() {
+        Ok(()) => {}
+        Err(Refusal::LinkLocal) if is_ours(tables, destination) => return Ok(Decision::Deliver),
+        Err(refusal) => return Err(refusal),
+    }
+    if is_for_many(destination) {
+        return Ok(Decision::Deliver);
+    }
+    let hop = match tables.lookup(&header.query(packet, ifindex)) {
+        FibAnswer::Forward(hop) => hop,
+        FibAnswer::NotForwarded if is_ours(tables, destination) => return Ok(Decision::Deliver),
+        FibAnswer::ForwardingDisabled if is_ours(tables, destination) => return Ok(Decision::Deliver),
+        FibAnswer::NotForwarded | FibAnswer::NoSourceAddress => return Err(Refusal::NoRoute),
+        FibAnswer::Blackhole => return Err(Refusal::Blackhole),
+        FibAnswer::Unreachable => return Err(Refusal::Unreachable),
+        FibAnswer::Prohibit => return Err(Refusal::Prohibited),
+        FibAnswer::ForwardingDisabled => return Err(Refusal::NotForwarding),
+        FibAnswer::Encapsulated => return Err(Refusal::Encapsulation),
+        FibAnswer::NoPort => return Err(Refusal::NoPort),
+    };
+    if header.hops_left <= 1 {
+        return Err(Refusal::HopsSpent);
+    }
+    if header.total_len > hop.mtu as usize {
+        return Err(if header.may_fragment { Refusal::Fragmentation } else { Refusal::TooBig });
+    }
+    let neighbour = hop.neighbour.ok_or(Refusal::NoNeighbour)?;
+    header.spend_hop(packet)?;
+    Ok(Decision::Forward { hop, neighbour })
+}
+
+/// Whether packets to the address end here: it is this machine's, a broadcast's or a group's.
+fn is_ours(tables: &Tables, address: IpAddr) -> bool {
+    is_for_many(address)
+        || matches!(
+            tables.kind_of(address),
+            Some(RouteKind::Local | RouteKind::Broadcast | RouteKind::Multicast)
+        )
+}
+
+fn is_for_many(address: IpAddr) -> bool {
+    address.is_multicast() || matches!(address, IpAddr::V4(address) if address.is_broadcast())
+}
