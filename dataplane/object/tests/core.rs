@@ -1,17 +1,12 @@
-//! CO-RE: the numbers that `core.c` asks for, against the types that weir implements, and against the
-//! kernel's with libbpf as the judge.
+//! CO-RE: the numbers that `core.c` asks for, against the types that weir implements. `libbpf.rs`
+//! asks the same of the running kernel's types.
 
 mod support;
 
-use std::collections::BTreeMap;
-use std::process::Command;
-use std::sync::Arc;
-
 use support::{compile, compile_text, corpus};
 use weir_ebpf::Program;
-use weir_ebpf::encode::encode;
 use weir_ebpf::isa::{Imm64, Insn, Source};
-use weir_object::{Btf, Object, Options};
+use weir_object::{Btf, Object};
 
 /// `r3 = number` and `r4 = number`, in order of place: the arguments of `bpf_printk`.
 fn arguments(program: &Program) -> Vec<i64> {
@@ -44,63 +39,7 @@ fn numbers_are_those_of_the_uapi_structures() {
     }
 }
 
-/// An extension of what libbpf's log says of every instruction it patches.
-fn patched_by_libbpf(object: &std::path::Path) -> Option<BTreeMap<(String, usize), (String, u64)>> {
-    let pins = format!("/sys/fs/bpf/weir-object-{}", std::process::id());
-    let done =
-        Command::new("bpftool").args(["-d", "prog", "loadall"]).arg(object).arg(&pins).output().ok()?;
-    let _ = std::fs::remove_dir_all(&pins);
-    let log = String::from_utf8_lossy(&done.stderr).into_owned();
-    let mut patches = BTreeMap::new();
-    for line in log.lines() {
-        let Some((program, rest)) =
-            line.strip_prefix("libbpf: prog '").and_then(|l| l.split_once("': relo #"))
-        else {
-            continue;
-        };
-        let Some((_, rest)) = rest.split_once("patched insn #") else { continue };
-        let words: Vec<&str> = rest.split_whitespace().collect();
-        let (Some(slot), Some(kind), Some(value)) = (words.first(), words.get(1), words.last()) else {
-            continue;
-        };
-        let key = (program.to_owned(), slot.parse().ok()?);
-        patches.insert(key, ((*kind).to_owned(), value.parse().ok()?));
-    }
-    (!patches.is_empty()).then_some(patches)
-}
-
-#[test]
-fn numbers_are_those_of_libbpf_for_this_kernel() {
-    let Ok(kernel) = std::fs::read("/sys/kernel/btf/vmlinux") else {
-        println!("skipped: /sys/kernel/btf/vmlinux cannot be read");
-        return;
-    };
-    let kernel = Arc::new(Btf::parse(&kernel).expect("the kernel's BTF"));
-    for (clang, bytes) in compile(&corpus().join("core.c")) {
-        let file = std::env::temp_dir().join(format!("weir-core-{}-{clang}.o", std::process::id()));
-        std::fs::write(&file, &bytes).expect("a writable temporary directory");
-        let patches = patched_by_libbpf(&file);
-        let _ = std::fs::remove_file(&file);
-        let Some(patches) = patches else {
-            println!("skipped: bpftool loads nothing (needs root)");
-            return;
-        };
-        let options = Options { target: Some(kernel.clone()), ..Options::default() };
-        let object = Object::parse_with(&bytes, &options).expect("an object");
-        for ((name, slot), (kind, value)) in patches {
-            let program = object.program(&name).expect("a program");
-            let raw = encode(&program.insns);
-            let found = match kind.as_str() {
-                "(LDX/ST/STX)" => raw[slot].off as u64,
-                "(LDIMM64)" => u64::from(raw[slot].imm as u32) | u64::from(raw[slot + 1].imm as u32) << 32,
-                _ => raw[slot].imm as u64,
-            };
-            assert_eq!(found, value, "{clang}: {name}, instruction {slot} {kind}");
-        }
-    }
-}
-
-/// `TYPE_MATCHES` came with clang 15; sizes that differ change the width of a load.
+/// Sizes that differ change the width of a load, and poison it where signs would be lost.
 #[test]
 fn loads_take_the_width_of_the_target() {
     const TEXT: &str = r#"
