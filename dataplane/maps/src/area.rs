@@ -23,6 +23,12 @@ impl Area {
         Ok(Area { memory, stride, count })
     }
 
+    /// The same on huge pages, if there are any: for areas that grow at the control side's pace.
+    pub(crate) fn huge(self) -> Area {
+        self.memory.advise_huge();
+        self
+    }
+
     pub(crate) fn base(&self) -> *mut u8 {
         self.memory.base()
     }

@@ -109,17 +109,16 @@ impl<'a> Control<'a> {
         each!(&self.map.storage, kind => kind.next_key(after))
     }
 
-    /// Every key with its value. Entries that come or go meanwhile may be in it or not; nothing comes twice
-    /// unless it is deleted and put back meanwhile. Empty for kinds without keys.
-    pub fn entries(self) -> Entries<'a> {
-        Entries { control: self, last: None, done: false }
+    /// Every key with its value. Entries that come or go meanwhile may be in it or not; nothing comes twice.
+    /// Empty for kinds without keys, and where there is nothing to read.
+    pub fn entries(self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + 'a {
+        self.keys().filter_map(move |key| self.lookup(&key).ok().map(|value| (key, value)))
     }
 
     /// Takes every key out, and answers how many there were.
     pub fn clear(self) -> Result<usize, Errno> {
-        let keys: Vec<Vec<u8>> = self.keys().collect();
         let mut removed = 0;
-        for key in keys {
+        for key in self.keys() {
             match self.delete(&key) {
                 Ok(()) => removed += 1,
                 Err(Errno::ENOENT) => {}
@@ -129,9 +128,13 @@ impl<'a> Control<'a> {
         Ok(removed)
     }
 
-    /// Every key.
+    /// Every key, each once.
     pub fn keys(self) -> impl Iterator<Item = Vec<u8>> + 'a {
-        std::iter::successors(self.next_key(None).ok(), move |last| self.next_key(Some(last)).ok())
+        let keys = match self.may_read() {
+            Ok(()) => each!(&self.map.storage, kind => kind.keys()),
+            Err(_) => Vec::new(),
+        };
+        keys.into_iter()
     }
 
     /// Puts an inner map into a map of maps.
@@ -192,28 +195,4 @@ impl<'a> Control<'a> {
 
 fn measure(bytes: &[u8], size: u32) -> Done {
     if bytes.len() == size as usize { Ok(()) } else { Err(Errno::EINVAL) }
-}
-
-/// Keys and values of a map, one after another.
-#[derive(Debug)]
-pub struct Entries<'a> {
-    control: Control<'a>,
-    last: Option<Vec<u8>>,
-    done: bool,
-}
-
-impl Iterator for Entries<'_> {
-    type Item = (Vec<u8>, Vec<u8>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while !self.done {
-            let Ok(key) = self.control.next_key(self.last.as_deref()) else { break };
-            self.last = Some(key.clone());
-            if let Ok(value) = self.control.lookup(&key) {
-                return Some((key, value));
-            }
-        }
-        self.done = true;
-        None
-    }
 }

@@ -482,6 +482,14 @@ impl Kind for Hash {
         here.or_else(|| rest.find_map(|bucket| self.key_after(bucket, 0))).ok_or(Errno::ENOENT)
     }
 
+    fn keys(&self) -> Vec<Vec<u8>> {
+        let mut keys = Vec::new();
+        for bucket in (0..self.table.buckets()).filter(|bucket| self.table.may_hold(*bucket)) {
+            keys.extend(self.table.lock(bucket).slots().map(|slot| self.copy_key(slot)));
+        }
+        keys
+    }
+
     fn entries(&self) -> usize {
         self.pools.used() as usize - self.spares.len().min(self.pools.used() as usize)
     }
@@ -492,6 +500,7 @@ impl Kind for Hash {
 
     fn populate(&self) {
         self.table.populate();
+        self.pools.populate();
         if let Some(rows) = &self.rows {
             rows.populate();
         }

@@ -35,7 +35,7 @@ mod tests;
 mod value;
 
 pub use array::ArrayLayout;
-pub use control::{Control, Entries};
+pub use control::Control;
 pub use counters::{Counters, Failure};
 pub use create::MapError;
 pub use map::Map;

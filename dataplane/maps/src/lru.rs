@@ -94,6 +94,10 @@ impl Pools {
         self.pools.iter().map(|pool| pool.slots.used()).sum()
     }
 
+    pub(crate) fn populate(&self) {
+        self.pools.iter().for_each(|pool| pool.slots.populate());
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.pools.iter().map(|pool| pool.slots.bytes()).sum()
     }

@@ -230,6 +230,10 @@ impl Kind for HashOfMaps {
         self.table.next_key(after)
     }
 
+    fn keys(&self) -> Vec<Vec<u8>> {
+        self.table.keys()
+    }
+
     fn entries(&self) -> usize {
         self.table.entries()
     }

@@ -101,6 +101,10 @@ impl Slots {
         self.total
     }
 
+    pub(crate) fn populate(&self) {
+        self.links.populate();
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.links.bytes()
     }

@@ -76,6 +76,11 @@ pub(crate) trait Kind {
     fn next_key(&self, _after: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
         Err(Errno::EINVAL)
     }
+    /// Every key, each at most once.
+    fn keys(&self) -> Vec<Vec<u8>> {
+        // Arrays never lose an index, so the walk cannot be sent back to its beginning.
+        std::iter::successors(self.next_key(None).ok(), |last| self.next_key(Some(last)).ok()).collect()
+    }
     fn entries(&self) -> usize;
     fn bytes(&self) -> usize;
     fn populate(&self) {}

@@ -265,6 +265,10 @@ impl Kind for TargetHash {
         self.table.next_key(after)
     }
 
+    fn keys(&self) -> Vec<Vec<u8>> {
+        self.table.keys()
+    }
+
     fn entries(&self) -> usize {
         self.table.entries()
     }

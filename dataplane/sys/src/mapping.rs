@@ -39,7 +39,8 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// At least `len` bytes, zeroed. Areas of several megabytes ask for huge pages.
+    /// At least `len` bytes, zeroed. Areas of several megabytes that are committed now ask for huge pages;
+    /// lazy ones do not, as touching a byte of one would zero two megabytes in the midst of something.
     pub fn zeroed(len: usize, commit: Commit) -> io::Result<Mapping> {
         let unit = if len >= HUGE_PAGE { HUGE_PAGE } else { PAGE };
         let len = len.max(1).checked_next_multiple_of(unit).ok_or(io::ErrorKind::OutOfMemory)?;
@@ -49,12 +50,19 @@ impl Mapping {
         };
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | lazy;
         let mapping = Mapping { base: map(ptr::null_mut(), len, flags, -1)?, len };
-        if len >= HUGE_PAGE {
-            // SAFETY: the range was mapped two lines above; the advice changes no contents, and a kernel
-            // without huge pages answers with an error that does not matter.
-            unsafe { libc::madvise(mapping.base.as_ptr().cast(), len, libc::MADV_HUGEPAGE) };
+        if commit == Commit::Now {
+            mapping.advise_huge();
         }
         Ok(mapping)
+    }
+
+    /// Asks for huge pages, where the area is large enough for them. Best effort.
+    pub fn advise_huge(&self) {
+        if self.len >= HUGE_PAGE {
+            // SAFETY: the range is this value's own mapping; the advice changes no contents, and a kernel
+            // without huge pages answers with an error that does not matter.
+            unsafe { libc::madvise(self.base.as_ptr().cast(), self.len, libc::MADV_HUGEPAGE) };
+        }
     }
 
     /// A page of plain memory, then a ring of `len` bytes (a multiple of [`PAGE`]) twice in a row.

@@ -40,7 +40,7 @@ impl Arena {
     pub(crate) fn new(words: u64) -> Result<Arena, MapError> {
         let count = words.min(u64::from(u32::MAX - WORDS_MAX)) as u32;
         // A reader that was led astray may begin at any word and read a whole node from there.
-        let words = Area::new((count + WORDS_MAX) as usize, 8, Commit::Lazily)?;
+        let words = Area::new((count + WORDS_MAX) as usize, 8, Commit::Lazily)?.huge();
         Ok(Arena { words, count, version: AtomicU64::new(0) })
     }
 

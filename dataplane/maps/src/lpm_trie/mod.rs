@@ -62,7 +62,7 @@ impl LpmTrie {
         // A prefix adds at most two nodes and, where it is long and lonely, one for every 60 bits.
         let words = u64::from(spec.max_entries) * (24 + 6 * u64::from(bits / 60)) + 8192;
         Ok(LpmTrie {
-            area: Area::new(total as usize, value_offset + shape.stride(), Commit::Lazily)?,
+            area: Area::new(total as usize, value_offset + shape.stride(), Commit::Lazily)?.huge(),
             slots: Slots::new(total)?,
             shape,
             key_size,
@@ -293,6 +293,20 @@ impl Kind for LpmTrie {
 
     fn remove(&self, key: &[u8]) -> Done {
         self.take_out(key)
+    }
+
+    /// All at once, so that routes which come and go meanwhile cannot send the walk back to the beginning.
+    fn keys(&self) -> Vec<Vec<u8>> {
+        let _writer = self.writer();
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        loop {
+            let after = keys.last().and_then(|key| self.split(key).ok());
+            let next = self.next_in_order(after.map(|(len, data)| (data, len)));
+            match next.map(|slot| self.copy_key(slot)) {
+                Some(key) => keys.push(key),
+                None => return keys,
+            }
+        }
     }
 
     fn next_key(&self, after: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
