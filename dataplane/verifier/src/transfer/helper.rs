@@ -87,7 +87,7 @@ impl Explorer<'_> {
         let answer = match helper.returns() {
             Returns::Integer => Value::unknown(),
             Returns::Void => Value::NotInit,
-            Returns::MapValueOrNull => self.looked_up(call),
+            Returns::MapValueOrNull => self.looked_up(helper, call),
             Returns::RecordOrNull => {
                 let id = self.acquire();
                 let bytes = call.constant.and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0);
@@ -121,7 +121,7 @@ impl Explorer<'_> {
         });
     }
 
-    fn looked_up(&mut self, call: &Call) -> Value {
+    fn looked_up(&mut self, helper: Helper, call: &Call) -> Value {
         let Some(map) = call.map else { return Value::unknown() };
         let of_maps = map
             .spec(self.program)
@@ -134,6 +134,14 @@ impl Explorer<'_> {
         } else {
             Kind::MapValue(map)
         };
-        Value::Pointer(Pointer { maybe_null: true, id: self.new_id(), ..Pointer::new(kind) })
+        // An array has every index below its size (`can_elide_value_nullness`). Inner arrays may be
+        // shorter than the one that declares their shape.
+        let present = helper == Helper::MapLookupElem
+            && !map.inner
+            && map.spec(self.program).is_some_and(|spec| {
+                matches!(spec.kind, MapKind::Array | MapKind::PercpuArray)
+                    && call.index.is_some_and(|index| index < spec.max_entries)
+            });
+        Value::Pointer(Pointer { maybe_null: !present, id: self.new_id(), ..Pointer::new(kind) })
     }
 }

@@ -35,6 +35,11 @@ impl Explorer<'_> {
             Value::Number(number) if signed => {
                 Value::ranged(number.range.movsx(weir_ebpf::isa::Width::W64, touch.size))
             }
+            Value::Pointer(_) if signed => {
+                let message =
+                    format!("invalid bpf_context access off={} size={}", touch.off, touch.size.bytes());
+                return self.refuse(Rule::ContextAccess, message);
+            }
             other => other,
         };
         self.state.set(dst, value);
@@ -77,7 +82,7 @@ impl Explorer<'_> {
         self.check_atomic_target(base, "stores into")?;
         let touch = Touch { base, off: off.into(), size, aligned: true };
         let old = self.load_value(touch)?;
-        self.store_value(touch, Value::NotInit)?;
+        // As in the kernel, the old value arrives first: the base must not be its register.
         match op {
             AtomicOp::CmpXchg => self.state.set(Reg::R0, old),
             AtomicOp::FetchAdd
@@ -87,7 +92,7 @@ impl Explorer<'_> {
             | AtomicOp::Xchg => self.state.set(src, old),
             AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor => {}
         }
-        Ok(())
+        self.store_value(touch, Value::NotInit)
     }
 
     fn check_atomic_target(&self, base: Reg, verb: &str) -> Check {
@@ -257,6 +262,9 @@ impl Explorer<'_> {
         let stack = &self.state.frames[usize::from(frame)].stack;
         if pointer.var.as_constant().is_some() {
             return match stack.read(from, bytes) {
+                Ok(Value::Number(number)) if number.range.is_unknown() && bytes < 8 => {
+                    Ok(Value::ranged(Scalar::from_load(touch.size, false)))
+                }
                 Ok(value) => Ok(value),
                 Err(BadFill::PointerPart) => self.refuse(Rule::StackBounds, "invalid size of register fill"),
             };
