@@ -6,5 +6,6 @@ pub mod null;
 pub mod pair;
 pub mod pcap;
 pub mod port;
+pub mod traffic;
 
 pub use port::{Port, Received, Refusal, Refused, Sent, Wait};

@@ -12,6 +12,7 @@
 mod bytes;
 pub mod capture;
 pub mod error;
+pub mod info;
 mod legacy;
 mod link;
 mod ng;
@@ -23,6 +24,7 @@ pub mod write;
 
 pub use capture::{Capture, Limits, Shard, Slot};
 pub use error::{CaptureError, Fault};
+pub use info::Info;
 pub use pace::Pace;
 pub use play::{Play, Script};
 pub use record::{RecordRefusal, Tally};
