@@ -1,5 +1,5 @@
 //! Helpers against the kernel: small programs with boundary arguments, the same packet in both, and the
-//! answer, the packet and what the context says afterwards compared.
+//! answer, the packet and what the context says afterwards compared. Interpreter and JIT both answer for weir.
 
 use std::sync::Arc;
 
@@ -7,10 +7,11 @@ use weir_ebpf::asm::assemble;
 use weir_ebpf::{Program, ProgramType};
 use weir_sys::bpf::TestRun;
 use weir_tests::kernel::{KernelSet, skip};
+use weir_verifier::verify;
 use weir_vm::env::PortInfo;
 use weir_vm::interpreter::Options;
 use weir_vm::test_run::{Input, test_run};
-use weir_vm::{Checked, Run, TestEnv};
+use weir_vm::{Checked, Context, Engine, Loaded, Run, TestEnv};
 
 /// What both sides are compared by.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,21 +40,29 @@ fn in_kernel(program: &Program, packet: &[u8]) -> Option<Outcome> {
     Some(Outcome { retval: output.retval, packet: output.data, cb })
 }
 
-fn in_weir(program: &Program, packet: &[u8]) -> Option<Outcome> {
-    let checked = Checked::new(Arc::new(program.clone()), Vec::new()).unwrap();
+fn in_weir(
+    program: &Program,
+    packet: &[u8],
+    mut judge: impl FnMut(&mut Run<'_>, &mut Context<'_>) -> u64,
+) -> Option<Outcome> {
     let loopback = PortInfo { mtu: 65536, up: true, ..PortInfo::default() };
     let mut env = TestEnv { ports: vec![(1, loopback)], ..TestEnv::default() };
     let mut run = Run::new(&mut env, 0);
-    let output = test_run(program.kind, &Input::new(packet), &mut run, |run, context| {
-        let result = checked.run(run, context, Options::default()).0;
+    let output =
+        test_run(program.kind, &Input::new(packet), &mut run, |run, context| judge(run, context)).ok()?;
+    let packet = [output.meta, output.packet].concat();
+    Some(Outcome { retval: output.retval, packet, cb: output.fields.cb })
+}
+
+fn interpreted(program: &Checked, packet: &[u8]) -> Option<Outcome> {
+    in_weir(program.program(), packet, |run, context| {
+        let result = program.run(run, context, Options::default()).0;
         result.unwrap_or_else(|fault| panic!("{fault}"))
-    });
-    let output = output.ok()?;
-    Some(Outcome {
-        retval: output.retval,
-        packet: [output.meta, output.packet].concat(),
-        cb: output.fields.cb,
     })
+}
+
+fn compiled(program: &Loaded, packet: &[u8]) -> Option<Outcome> {
+    in_weir(program.verified().program(), packet, |run, context| program.run(run, context))
 }
 
 /// A program in text, and its name: what it calls with what.
@@ -127,14 +136,21 @@ fn compare(test: &str, cases: &[Case]) {
     for case in cases {
         let insns =
             assemble(&case.text).unwrap_or_else(|error| panic!("{}: {error}\n{}", case.name, case.text));
-        let program = Program::from_insns(&case.name, case.kind, insns);
+        let program = Arc::new(Program::from_insns(&case.name, case.kind, insns));
+        let checked = Checked::new(program.clone(), Vec::new()).unwrap();
+        let verified = verify(program.clone(), &weir_verifier::Options::default());
+        let verified = verified.unwrap_or_else(|reject| panic!("{}: {reject}\n{}", case.name, case.text));
+        let loaded = Loaded::new(verified, Vec::new(), Engine::Jit).unwrap();
         for (kind, packet) in packets() {
             let kernel = in_kernel(&program, &packet);
-            let weir = in_weir(&program, &packet);
+            let (interpreted, compiled) = (interpreted(&checked, &packet), compiled(&loaded, &packet));
             // The kernel writes the congestion mark of a packet with a tag inside into the tag.
             let known = case.name.starts_with("bpf_skb_ecn_set_ce") && matches!(kind, "vlan" | "qinq");
-            if kernel != weir && !known {
-                different.push(format!("{} on {kind}:\n  kernel {kernel:x?}\n  weir   {weir:x?}", case.name));
+            if (kernel != interpreted || kernel != compiled) && !known {
+                different.push(format!(
+                    "{} on {kind}:\n  kernel      {kernel:x?}\n  interpreter {interpreted:x?}\n  jit         {compiled:x?}",
+                    case.name
+                ));
             }
         }
     }
