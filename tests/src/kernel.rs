@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
+use weir_ebpf::abi::Helper;
 use weir_ebpf::abi::map_kind::create_flags;
 use weir_ebpf::isa::{Imm64, Insn};
 use weir_ebpf::program::{Function, Initial};
@@ -130,7 +131,9 @@ pub fn load_program(program: &Program, maps: &[KernelMap], log_level: u32) -> Re
         }
     }
     let bytes = encode::to_bytes(&encode::encode(&insns));
-    let btf = callbacks.then(|| function_btf(&program.functions));
+    let tail_call = Insn::Call { helper: Helper::TailCall as u32 };
+    let from_function = program.functions.len() > 1 && insns.contains(&tail_call);
+    let btf = (callbacks || from_function).then(|| function_btf(&program.functions));
     let kernel_btf = btf.as_ref().map(|(btf, _)| KernelBtf::load(btf)).transpose().context("loading BTF")?;
     let strict = if program.strict_alignment { STRICT_ALIGNMENT } else { 0 };
     let frags = if program.frags { XDP_HAS_FRAGS } else { 0 };
@@ -147,7 +150,7 @@ pub fn load_program(program: &Program, maps: &[KernelMap], log_level: u32) -> Re
 }
 
 /// The least BTF that names each function, and its `func_info`: the kernel asks for both before it
-/// lets a program take the address of a function.
+/// lets a program take the address of a function, or make tail calls from one.
 fn function_btf(functions: &[Function]) -> (Vec<u8>, Vec<u8>) {
     const KIND_INT: u32 = 1 << 24;
     const KIND_FUNC: u32 = 12 << 24;
@@ -180,7 +183,7 @@ fn function_btf(functions: &[Function]) -> (Vec<u8>, Vec<u8>) {
 mod tests {
     use super::*;
     use weir_ebpf::isa::{Reg, Source, Width};
-    use weir_ebpf::{ProgramType, abi::Helper, abi::MapKind};
+    use weir_ebpf::{ProgramType, abi::MapKind};
     use weir_sys::bpf::TestRun;
 
     /// `bpf_loop(3, callback that adds its index to a counter on the stack)`.

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use weir_ebpf::abi::Helper;
 use weir_ebpf::asm::assemble;
 use weir_ebpf::{Program, ProgramType};
 use weir_sys::bpf::TestRun;
-use weir_tests::kernel::{KernelSet, skip};
+use weir_tests::kernel::{KernelSet, skip, verdict};
 use weir_verifier::verify;
 use weir_vm::env::PortInfo;
 use weir_vm::interpreter::Options;
@@ -466,4 +467,21 @@ fn tunnel_metadata_agrees() {
         cases.push(tc(&format!("no tunnel {size} {get}"), &only));
     }
     compare("tunnel_metadata_agrees", &cases);
+}
+
+#[test]
+fn helpers_are_offered_as_in_the_kernel() {
+    if skip("helpers_are_offered_as_in_the_kernel") {
+        return;
+    }
+    for kind in [ProgramType::Xdp, ProgramType::SchedCls, ProgramType::SchedAct, ProgramType::SocketFilter] {
+        for helper in Helper::ALL {
+            let text = format!("r0 = 0\n call {}\n exit", *helper as u32);
+            let program = Program::from_insns("offered", kind, assemble(&text).unwrap());
+            let (_, log) = verdict(&program).unwrap();
+            let refusals = ["unknown func", "program of this type cannot use helper", "invalid func"];
+            let offered = !refusals.iter().any(|refusal| log.contains(refusal));
+            assert_eq!(offered, helper.offered().to(kind), "{} to {kind}", helper.name());
+        }
+    }
 }

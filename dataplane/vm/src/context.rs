@@ -92,6 +92,8 @@ pub struct Context<'room> {
 pub(crate) struct SkbState {
     /// Where the network header lies, from the start of the packet.
     pub(crate) network_offset: usize,
+    /// Bytes of link header before the packet's start, for who sees the packet without it.
+    pub(crate) link_bytes: usize,
     /// Whether the tc chain is an ingress chain.
     pub(crate) at_ingress: bool,
     /// How many more checksums than one are known to be right (`csum_level`), if any is.
@@ -366,11 +368,20 @@ impl<'room> Context<'room> {
         let start = match i64::from(offset as i32) {
             start @ 0.. => start,
             start @ NET_OFF..0 => start - NET_OFF + self.skb.network_offset as i64,
-            start @ LL_OFF..NET_OFF => start - LL_OFF,
+            start @ LL_OFF..NET_OFF => start - LL_OFF - self.skb.link_bytes as i64,
             _ => return None,
-        } as usize;
-        let bytes = self.packet().get(start..start.checked_add(len)?)?;
+        };
+        let bytes = self.from_link(start, len)?;
         Some(bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+    }
+
+    /// `len` bytes at an offset from the packet's start; before it there is the link header, for who sees the
+    /// packet without it.
+    pub(crate) fn from_link(&self, offset: i64, len: usize) -> Option<&[u8]> {
+        let data = self.data_range();
+        let link = self.skb.link_bytes;
+        let start = usize::try_from(link as i64 + offset).ok()?;
+        self.room()[data.start - link..data.end].get(start..start.checked_add(len)?)
     }
 
     /// The address of `len` bytes of the packet at `offset`, if it has them.
@@ -411,6 +422,7 @@ impl<'room> Context<'room> {
         let start = data.start + ETHERNET_BYTES.min(data.len());
         self.place(start, start..data.end);
         self.skb.network_offset = 0;
+        self.skb.link_bytes = start - data.start;
     }
 
     /// Whether it is in an ingress chain.

@@ -44,13 +44,13 @@ pub(super) fn load_bytes_relative(call: &mut Call<'_>) -> Result<(), Errno> {
     let (offset, memory, from) = (call.u32(1) as usize, call.memory(2), call.u32(4));
     let context = call.context();
     let start = match from {
-        FROM_MAC => Some(0),
-        FROM_NETWORK => Some(context.skb.network_offset),
+        FROM_MAC => Some(-(context.skb.link_bytes as i64)),
+        FROM_NETWORK => Some(context.skb.network_offset as i64),
         _ => None,
     };
-    if let Some(start) = start.filter(|_| offset <= 0xffff)
-        && memory.fill_from(context, start + offset)
-    {
+    let start = start.filter(|_| offset <= 0xffff).map(|start| start + offset as i64);
+    if let Some(bytes) = start.and_then(|start| context.from_link(start, memory.len())) {
+        memory.write(0, bytes);
         return Ok(());
     }
     memory.clear();

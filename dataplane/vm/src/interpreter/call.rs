@@ -25,6 +25,10 @@ impl Machine<'_> {
         if helper == Helper::TailCall && self.tail_call() {
             return Ok(());
         }
+        let key_size = |map: &Map| u64::from(map.spec().key_size);
+        let walks = helper == Helper::ForEachMapElem;
+        let outer = self.walked_key.take();
+        self.walked_key = if walks { self.map_argument(helper).map(key_size) } else { None };
         let [_, r1, r2, r3, r4, r5, ..] = self.regs;
         let machine: *mut Machine<'_> = self;
         // SAFETY: the arguments fulfil the signature (checked above), the run is inside this program; a
@@ -33,6 +37,7 @@ impl Machine<'_> {
             (*self.run).engine = machine.cast();
             helpers::body(helper)(self.run, r1, r2, r3, r4, r5)
         };
+        self.walked_key = outer;
         if let Some(fault) = self.pending.take() {
             return Err(fault);
         }
@@ -152,6 +157,7 @@ impl Machine<'_> {
         let code = target.clone();
         if let Some(frame) = self.frames.last_mut() {
             frame.code = code;
+            frame.depth = 1;
         }
         self.regs[1] = self.memory.context_value();
         self.pc = 0;

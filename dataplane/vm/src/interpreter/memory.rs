@@ -63,6 +63,9 @@ pub enum Place {
     },
 }
 
+/// Words of a frame's stack.
+const WORDS: usize = MAX_STACK / 8;
+
 /// High bits of the values that stand for functions: no address looks like them.
 const FUNCTION: u64 = 0xfb9f_0000_0000_0000;
 
@@ -81,7 +84,10 @@ pub(super) fn function_slot(value: u64) -> Option<usize> {
 pub(super) struct Memory {
     pub(super) context: *mut Context<'static>,
     pub(super) kind: ProgramType,
-    stack: Box<[u64]>,
+    /// The stack of each frame; more than are active after a deep call.
+    stack: Vec<Box<[u64; WORDS]>>,
+    /// Keys that callbacks of a map walk were given: address and bytes, readable.
+    pub(super) keys: Vec<(u64, u64)>,
     /// Reserved ring records: address and bytes.
     pub(super) records: Vec<(u64, u64)>,
     /// Inner maps that a lookup answered.
@@ -95,23 +101,33 @@ impl Memory {
         kind: ProgramType,
         granted: Option<Range<u64>>,
     ) -> Self {
-        let stack = vec![0; MAX_CALL_FRAMES * MAX_STACK / 8].into_boxed_slice();
-        Self { context, kind, stack, records: Vec::new(), met: Vec::new(), granted }
+        Self {
+            context,
+            kind,
+            stack: Vec::new(),
+            keys: Vec::new(),
+            records: Vec::new(),
+            met: Vec::new(),
+            granted,
+        }
     }
 
     /// The value of r10 in a frame: the address behind its stack.
     pub(super) fn frame_top(&mut self, frame: usize) -> u64 {
-        self.stack.as_mut_ptr().expose_provenance() as u64 + ((frame + 1) * MAX_STACK) as u64
+        while self.stack.len() <= frame {
+            self.stack.push(Box::new([0; WORDS]));
+        }
+        self.stack[frame].as_mut_ptr().expose_provenance() as u64 + MAX_STACK as u64
     }
 
     /// The 8 bytes at `offset` of a frame; the observer checked both.
     pub(super) fn stack_word(&self, frame: usize, offset: i64) -> u64 {
-        let at = ((frame + 1) * MAX_STACK) as i64 + offset;
-        self.stack[at as usize / 8]
+        self.stack[frame][(MAX_STACK as i64 + offset) as usize / 8]
     }
 
-    fn stack_base(&self) -> u64 {
-        self.stack.as_ptr().addr() as u64
+    fn frame(&self, frame: usize) -> Range<u64> {
+        let base = self.stack[frame].as_ptr().addr() as u64;
+        base..base + MAX_STACK as u64
     }
 
     /// The value of r1 at entry.
@@ -157,16 +173,14 @@ impl Memory {
         self.in_stack(address, size, frames)
             || inside(self.packet())
             || self.granted.clone().is_some_and(inside)
+            || access == Access::Read
+                && self.keys.iter().any(|&(at, len)| holds(&(at..at + len), address, size))
             || self.records.iter().any(|&(start, len)| holds(&(start..start + len), address, size))
             || self.owner(address, size, maps).is_some_and(|map| map_allows(map, access))
     }
 
     pub(super) fn in_stack(&self, address: u64, size: u64, frames: usize) -> bool {
-        let base = self.stack_base();
-        let Some(offset) = address.checked_sub(base) else { return false };
-        let frame = offset / MAX_STACK as u64;
-        let end = base + (frame + 1) * MAX_STACK as u64;
-        frame < frames as u64 && address.checked_add(size).is_some_and(|stop| stop <= end)
+        (0..frames).any(|frame| holds(&self.frame(frame), address, size))
     }
 
     /// The map, of these or of those met, that the address belongs to a value of.
@@ -251,11 +265,12 @@ impl Memory {
         if let Some(offset) = self.context_offset(value) {
             return Some(Place::Context { offset });
         }
-        let base = self.stack_base();
-        if value > base && value <= base + (frames * MAX_STACK) as u64 {
-            let frame = ((value - base - 1) / MAX_STACK as u64) as usize;
-            let top = base + ((frame + 1) * MAX_STACK) as u64;
-            return Some(Place::Stack { frame, offset: value as i64 - top as i64 });
+        let in_frame = |frame: &usize| {
+            let range = self.frame(*frame);
+            value > range.start && value <= range.end
+        };
+        if let Some(frame) = (0..frames).find(in_frame) {
+            return Some(Place::Stack { frame, offset: value as i64 - self.frame(frame).end as i64 });
         }
         let packet = self.packet();
         if (packet.start..=packet.end).contains(&value) {
@@ -279,12 +294,11 @@ impl Memory {
     /// The region that an address is nearest to, within a page.
     pub(super) fn near(&self, address: u64, frames: usize) -> Near {
         const NEAR: u64 = 4096;
-        let base = self.stack_base();
         let mut regions = vec![
-            ("stack", base..base + (frames * MAX_STACK) as u64),
             ("packet", self.packet()),
             ("context", self.context.addr() as u64..self.context.addr() as u64 + 1),
         ];
+        regions.extend((0..frames).map(|frame| ("stack frame", self.frame(frame))));
         regions.extend(self.granted.clone().map(|range| ("granted memory", range)));
         regions.extend(self.records.iter().map(|&(start, len)| ("record", start..start + len)));
         let distance = |range: &Range<u64>| match address {

@@ -96,6 +96,8 @@ struct Frame {
     return_to: usize,
     /// The caller's r6 to r9.
     saved: [u64; 4],
+    /// How deep it is in its program; a tail call begins anew.
+    depth: usize,
 }
 
 /// One run of a program.
@@ -111,6 +113,8 @@ struct Machine<'m> {
     unprivileged: bool,
     /// The spin lock that is held.
     lock: Option<u64>,
+    /// Bytes of the keys that callbacks get, inside a map walk.
+    walked_key: Option<u64>,
     /// A fault inside a callback, on its way out through the helper.
     pending: Option<FaultKind>,
     observer: Option<&'m mut dyn Observer>,
@@ -146,6 +150,7 @@ pub(crate) fn run(
         budget: setup.budget,
         unprivileged: setup.any_helper,
         lock: None,
+        walked_key: None,
         pending: None,
         observer: setup.observer,
     };
@@ -177,8 +182,9 @@ impl Machine<'_> {
 
     /// Begins a function: a new frame, with r10 at its top.
     fn enter(&mut self, code: Arc<Code>) {
+        let depth = self.frames.last().map_or(1, |caller| caller.depth + 1);
         let saved = [self.regs[6], self.regs[7], self.regs[8], self.regs[9]];
-        self.frames.push(Frame { code, return_to: self.pc, saved });
+        self.frames.push(Frame { code, return_to: self.pc, saved, depth });
         self.regs[10] = self.memory.frame_top(self.frames.len() - 1);
     }
 
@@ -220,8 +226,9 @@ impl Machine<'_> {
 
     /// Calls a local function at `target`.
     fn call_local(&mut self, target: i64) -> Result<(), FaultKind> {
-        if self.frames.len() >= MAX_CALL_FRAMES {
-            return Err(FaultKind::Depth { depth: self.frames.len() + 1 });
+        let depth = self.frames.last().map_or(1, |caller| caller.depth + 1);
+        if depth > MAX_CALL_FRAMES {
+            return Err(FaultKind::Depth { depth });
         }
         let start = usize::try_from(target).map_err(|_| FaultKind::Jump { target })?;
         let code = self.code().clone();
@@ -236,6 +243,8 @@ impl Machine<'_> {
             return 1;
         }
         let (saved, pc, floor) = (self.regs, self.pc, self.frames.len());
+        let (walked, keys) = (self.walked_key.take(), self.memory.keys.len());
+        self.memory.keys.extend(walked.map(|size| (args[1], size)));
         let result = match memory::function_slot(function) {
             Some(slot) => self.call_local(slot as i64),
             None => Err(FaultKind::Unsupported { what: "a callback that is not a function" }),
@@ -244,6 +253,8 @@ impl Machine<'_> {
             self.regs[1..5].copy_from_slice(&args);
             self.execute(floor)
         });
+        self.memory.keys.truncate(keys);
+        self.walked_key = walked;
         match result {
             Ok(r0) => {
                 (self.regs, self.pc) = (saved, pc);
