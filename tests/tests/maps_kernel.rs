@@ -423,3 +423,64 @@ fn access_flags_and_freezing_answer_alike() {
         }
     }
 }
+
+#[test]
+fn inner_maps_fit_alike() {
+    if skipped() {
+        return;
+    }
+    let mut random = Random(6);
+    let shapes = |random: &mut Random| {
+        let kind = random.pick(&[
+            MapKind::Array,
+            MapKind::Array,
+            MapKind::Hash,
+            MapKind::LruHash,
+            MapKind::Queue,
+            MapKind::Xskmap,
+        ]);
+        let mut spec = usual(kind);
+        if !matches!(kind, MapKind::Xskmap | MapKind::Queue) {
+            spec.value_size = random.mostly(8, &[4, 16]);
+        }
+        spec.max_entries = random.mostly(4, &[8]);
+        spec.flags = match kind {
+            MapKind::Array => random.mostly(0, &[f::INNER_MAP, f::RDONLY_PROG, f::MMAPABLE]),
+            MapKind::Hash => random.mostly(0, &[f::NO_PREALLOC, f::ZERO_SEED]),
+            _ => 0,
+        };
+        spec
+    };
+    let (mut fit, mut refused) = (0, 0);
+    for round in 0..80 {
+        let kind = if round % 2 == 0 { MapKind::ArrayOfMaps } else { MapKind::HashOfMaps };
+        let (declared, offered) = (shapes(&mut random), shapes(&mut random));
+        let offered = if random.below(2) == 0 { declared.clone() } else { offered };
+        let mut spec = usual(kind);
+        spec.inner = Some(Arc::new(declared.clone()));
+        let pattern = KernelMap::create(&attr(&declared)).unwrap();
+        let theirs = KernelMap::create(&MapAttr { inner: Some(pattern.fd()), ..attr(&spec) }).unwrap();
+        let mut pair = Pair { mine: Map::create(&spec, possible_cpus()).unwrap(), theirs, log: Vec::new() };
+        let (my_inner, their_inner) =
+            (Map::create(&offered, 1).unwrap(), KernelMap::create(&attr(&offered)).unwrap());
+        for _ in 0..6 {
+            let key = random.below(6).to_ne_bytes();
+            let flags = flags(&mut random);
+            let mine = ours(pair.mine.control().set_inner(&key, &my_inner, flags));
+            let theirs = kernel(pair.theirs.update(&key, &their_inner.fd().to_ne_bytes(), flags));
+            if theirs.is_ok() {
+                fit += 1
+            } else {
+                refused += 1
+            }
+            pair.same(format!("{declared:?}\nset_inner {key:?} {offered:?} {flags}"), mine, theirs);
+            let key = random.below(6).to_ne_bytes();
+            let mine = ours(pair.mine.control().lookup(&key).map(|_| ()));
+            let theirs = kernel(pair.theirs.lookup(&key).map(|_| ()));
+            pair.same(format!("lookup {key:?}"), mine, theirs);
+            pair.delete(&random.below(6).to_ne_bytes());
+            pair.keys(kind == MapKind::ArrayOfMaps);
+        }
+    }
+    assert!(fit > 50 && refused > 50, "{fit} {refused}");
+}
