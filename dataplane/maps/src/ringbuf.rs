@@ -69,6 +69,11 @@ impl Query {
     }
 }
 
+/// Bytes of the ring that a record takes, by its header.
+fn span(header: u32) -> u64 {
+    (u64::from(header & !(BUSY | DISCARDED)) + HEADER).next_multiple_of(8)
+}
+
 impl Ringbuf {
     pub(crate) fn new(spec: &MapSpec) -> Result<Ringbuf, MapError> {
         let len = spec.max_entries as usize;
@@ -139,9 +144,28 @@ impl Ringbuf {
             if header & BUSY != 0 {
                 break;
             }
-            pending += (u64::from(header & !DISCARDED) + HEADER).next_multiple_of(8);
+            pending += span(header);
         }
         pending
+    }
+
+    /// Whether `addr..addr + len` lies inside one record that was reserved and is not finished.
+    fn is_reserved(&self, addr: usize, len: usize) -> bool {
+        let (head, data) = (self.head(), self.data() as usize);
+        let mask = head.mask.load(Ordering::Relaxed);
+        let producer = head.producer.load(Ordering::Acquire);
+        let mut at = head.consumer.load(Ordering::Acquire);
+        while at < producer {
+            let header = self.header(at).load(Ordering::Acquire);
+            let record = data + (at & mask) as usize + HEADER as usize;
+            let room = (header & !(BUSY | DISCARDED)) as usize;
+            let inside = addr.checked_sub(record).and_then(|from| from.checked_add(len));
+            if header & BUSY != 0 && inside.is_some_and(|end| end <= room) {
+                return true;
+            }
+            at += span(header);
+        }
+        false
     }
 
     /// Hands a reserved record to the consumer, or with `discard` has it skipped. The ring is found from the
@@ -197,25 +221,30 @@ impl Ringbuf {
         let mut count = 0;
         loop {
             let consumer = head.consumer.load(Ordering::Relaxed);
-            if consumer >= head.producer.load(Ordering::Acquire) {
+            let producer = head.producer.load(Ordering::Acquire);
+            if consumer >= producer {
                 return count;
             }
             let header = self.header(consumer).load(Ordering::Acquire);
             if header & BUSY != 0 {
                 return count;
             }
-            let len = (header & !DISCARDED) as usize;
+            // A header that says more than was reserved can only come from a program that was never verified;
+            // what follows it cannot be told apart any more, and is given up.
+            let end = (consumer + span(header)).min(producer);
+            let whole = consumer + span(header) <= producer;
             let mut more = true;
-            if header & DISCARDED == 0 {
+            if whole && header & DISCARDED == 0 {
                 let offset = (consumer & head.mask.load(Ordering::Relaxed)) as usize + HEADER as usize;
-                // SAFETY: the record lies inside the doubled ring (offset < len of the ring, and `reserve`
-                // made it no longer than the ring), is finished, and is not reused before `consumer` moves.
-                let record = unsafe { std::slice::from_raw_parts(self.data().add(offset), len) };
+                // SAFETY: the record lies inside the doubled ring: it begins below the ring's length and ends
+                // before `producer`, which `reserve` keeps within one length of `consumer`. It is finished,
+                // and its bytes are not reused before `consumer` moves.
+                let record = unsafe { std::slice::from_raw_parts(self.data().add(offset), header as usize) };
                 count += 1;
                 more = each(record);
             }
             // Release: producers that see the room also see that we have read the record.
-            head.consumer.store(consumer + (len as u64 + HEADER).next_multiple_of(8), Ordering::Release);
+            head.consumer.store(end, Ordering::Release);
             if !more {
                 return count;
             }
@@ -233,9 +262,7 @@ impl Kind for Ringbuf {
     }
 
     fn owns(&self, addr: usize, len: usize) -> bool {
-        let size = self.memory.len() - PAGE;
-        addr.checked_sub(self.data() as usize)
-            .is_some_and(|at| at.checked_add(len).is_some_and(|end| end <= size))
+        self.is_reserved(addr, len)
     }
 
     fn read(&self, _key: &[u8], _locked: bool) -> Result<Vec<u8>, Errno> {

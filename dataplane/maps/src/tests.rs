@@ -152,6 +152,8 @@ fn ring_records_come_out_in_the_order_they_were_reserved() {
     ring.output(b"second", 0).unwrap();
     let third = ring.reserve(3, 0);
     let mut seen = Vec::new();
+    assert!(map.owns(third as usize, 3) && !map.owns(third as usize, 4) && !map.owns(first as usize - 8, 4));
+    assert!(!map.owns(first as usize + 16, 6), "the second record is finished");
     assert_eq!(ring.consume(|_| true), 0);
     // SAFETY: both records were reserved above, with at least 5 and 3 bytes, and are finished once.
     unsafe {
