@@ -239,7 +239,7 @@ impl Hash {
             }
             (Some(place), _) => {
                 let slot = match std::mem::take(ready) {
-                    0 => self.take_spare(cpu),
+                    0 => self.slot_for_replacing(cpu),
                     slot => slot,
                 };
                 // SAFETY: `slot` is this call's alone; the caller's promise.
@@ -263,6 +263,15 @@ impl Hash {
                 bucket.insert(home, slot);
                 Ok(())
             }
+        }
+    }
+
+    /// Plain tables use the CPU's spare. LRU tables take a free slot, so that slots go round as in the kernel,
+    /// and the spare only when there is none: the kernel evicts another key there.
+    fn slot_for_replacing(&self, cpu: usize) -> u32 {
+        match if self.lru { self.pools.take(cpu) } else { 0 } {
+            0 => self.take_spare(cpu),
+            slot => slot,
         }
     }
 

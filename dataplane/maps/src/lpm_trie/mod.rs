@@ -10,6 +10,7 @@ mod change;
 mod node;
 mod order;
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
@@ -49,7 +50,13 @@ pub(crate) struct LpmTrie {
 struct Writer {
     free: Free,
     entries: u32,
+    /// Slots on their way to being free, oldest first.
+    resting: VecDeque<u32>,
 }
+
+/// Slots rest for so many changes before they are used again. The kernel waits for a grace period, longer
+/// than any run: a program that holds a value while it changes a few routes sees it unchanged.
+const REST: usize = 64;
 
 impl LpmTrie {
     pub(crate) fn new(spec: &MapSpec) -> Result<LpmTrie, MapError> {
@@ -57,8 +64,9 @@ impl LpmTrie {
         let key_size = spec.key_size as usize;
         let bits = 8 * (spec.key_size - 4);
         let value_offset = key_size.next_multiple_of(8);
-        // One slot more than entries: a value is replaced by publishing another slot.
-        let total = spec.max_entries.checked_add(1).ok_or(MapError::Memory { bytes: usize::MAX })?;
+        // More slots than entries: a value is replaced by publishing another slot, and old ones rest.
+        let more = REST as u32 + 1;
+        let total = spec.max_entries.checked_add(more).ok_or(MapError::Memory { bytes: usize::MAX })?;
         // A prefix adds at most two nodes and, where it is long and lonely, one for every 60 bits.
         let words = u64::from(spec.max_entries) * (24 + 6 * u64::from(bits / 60)) + 8192;
         Ok(LpmTrie {
@@ -73,7 +81,11 @@ impl LpmTrie {
             everything: AtomicU32::new(0),
             root: AtomicU32::new(0),
             popcnt: has_popcnt(),
-            writer: Mutex::new(Writer { free: Free::new(), entries: 0 }),
+            writer: Mutex::new(Writer {
+                free: Free::new(),
+                entries: 0,
+                resting: VecDeque::with_capacity(REST + 1),
+            }),
         })
     }
 
@@ -217,7 +229,7 @@ impl LpmTrie {
             self.shape.store(self.value(slot), value, false);
         }
         match old {
-            Some(place) => self.slots.give(place.swap(slot, Ordering::AcqRel)),
+            Some(place) => self.rest(&mut writer, place.swap(slot, Ordering::AcqRel)),
             None => {
                 self.insert(&mut writer.free, data, len, slot);
                 writer.entries += 1;
@@ -234,8 +246,16 @@ impl LpmTrie {
         }
         let slot = self.remove_prefix(&mut writer.free, data, len).ok_or(Errno::ENOENT)?;
         writer.entries -= 1;
-        self.slots.give(slot);
+        self.rest(&mut writer, slot);
         Ok(())
+    }
+
+    /// Lays a slot aside, and gives the one back that has rested longest.
+    fn rest(&self, writer: &mut Writer, slot: u32) {
+        writer.resting.push_back(slot);
+        if writer.resting.len() > REST {
+            writer.resting.pop_front().into_iter().for_each(|slot| self.slots.give(slot));
+        }
     }
 }
 
