@@ -30,11 +30,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use weir_ebpf::isa::{Insn, Reg, Size, Source, Width};
-use weir_ebpf::{Program, ProgramType, asm};
+use weir_ebpf::{Insn, Program, ProgramType, asm};
+use weir_vm::bare::{RESULT_BYTES, as_xdp};
 
-/// Bytes at the start of a wrapped case's packet that take r0 at the end.
-const RESULT_BYTES: usize = 8;
 /// The kernel's test run wants an Ethernet header at least; this is an Ethernet frame's least size.
 const PACKET_BYTES_MIN: usize = 64;
 
@@ -188,7 +186,7 @@ impl Case {
         lengths.sort_unstable();
         lengths.dedup();
         let of_length = |length: usize| {
-            let program = Program::from_insns(&self.name, ProgramType::Xdp, wrap(&self.insns, length));
+            let program = Program::from_insns(&self.name, ProgramType::Xdp, as_xdp(&self.insns, length));
             (program, self.rows.iter().filter(|row| row.memory.len() == length).collect())
         };
         lengths.into_iter().map(of_length).collect()
@@ -240,43 +238,6 @@ impl Case {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x} ")).collect()
-}
-
-/// The XDP program that calls a case's program with its memory and keeps its r0.
-fn wrap(insns: &[Insn], length: usize) -> Vec<Insn> {
-    let add = |dst, imm: i32| Insn::Alu {
-        width: Width::W64,
-        op: weir_ebpf::isa::AluOp::Add,
-        dst,
-        src: Source::Imm(imm),
-    };
-    let mov = |dst, src| Insn::Mov { width: Width::W64, dst, src };
-    let context = |dst, off| Insn::Load { size: Size::W, signed: false, dst, base: Reg::R1, off };
-    let whole = (RESULT_BYTES + length) as i32;
-    let over = Insn::Branch {
-        width: Width::W64,
-        cond: weir_ebpf::isa::Cond::Gt,
-        dst: Reg::R3,
-        src: Source::Reg(Reg::R2),
-        off: 5,
-    };
-    let result = Insn::Store { size: Size::DW, base: Reg::R6, off: 0, src: Source::Reg(Reg::R0) };
-    let mut wrapped = vec![
-        context(Reg::R6, 0),
-        context(Reg::R2, 4),
-        mov(Reg::R3, Source::Reg(Reg::R6)),
-        add(Reg::R3, whole),
-        over,
-        mov(Reg::R1, Source::Reg(Reg::R6)),
-        add(Reg::R1, RESULT_BYTES as i32),
-        mov(Reg::R2, Source::Imm(length as i32)),
-        Insn::CallLocal { off: 3 },
-        result,
-        mov(Reg::R0, Source::Imm(2)),
-        Insn::Exit,
-    ];
-    wrapped.extend(insns);
-    wrapped
 }
 
 #[cfg(test)]

@@ -50,15 +50,3 @@ pub fn run(loaded: &Loaded, packet: &[u8]) -> Result<Answer> {
         None => Ok(Answer { verdict: output.retval, packet: output.packet }),
     }
 }
-
-/// Runs a program that nobody has proven in the checked interpreter, with r1 and r2 its memory and
-/// that memory's length; answers r0.
-pub fn run_checked(program: Program, memory: &mut [u8]) -> Result<u64> {
-    let checked = Checked::new(Arc::new(program), Vec::new())?;
-    let mut env = TestEnv::default();
-    let mut run = Run::new(&mut env, 0);
-    let mut room = [0; 0];
-    let mut context = Context::new(&mut room, 0..0);
-    let options = RunOptions { any_helper: true, memory: Some(memory), ..RunOptions::default() };
-    Ok(checked.run(&mut run, &mut context, options).0?)
-}

@@ -1,8 +1,8 @@
 //! The public conformance suite: its text assembles to its bits, and its programs answer as it says.
 
-use weir_ebpf::{Program, ProgramType, asm, encode};
+use weir_ebpf::{asm, encode};
 use weir_tests::conformance::{self, Case, dialect};
-use weir_tests::engine;
+use weir_vm::{Engine, bare};
 
 fn cases() -> Vec<Case> {
     conformance::cases().unwrap_or_else(|error| panic!("{error:#}"))
@@ -30,20 +30,24 @@ fn our_own_text_says_the_same() {
 }
 
 /// Runs every case; each counts, none is left out.
-fn run_all(who: &str, run: impl Fn(Program, &mut [u8]) -> anyhow::Result<u64>) {
+fn run_all(engine: Engine) {
     let (mut passed, mut wrong) = (0, Vec::new());
     for case in cases() {
-        let program = Program::from_insns(&case.name, ProgramType::Xdp, case.insns.clone());
-        match run(program, &mut case.memory.clone()) {
+        match bare::run(&case.insns, &mut case.memory.clone(), engine) {
             Ok(r0) if r0 == case.r0 => passed += 1,
             Ok(r0) => wrong.push(format!("{}: r0 is {r0:#x}, wanted {:#x}", case.name, case.r0)),
             Err(error) => wrong.push(format!("{}: {error:#}", case.name)),
         }
     }
-    assert_eq!(passed, conformance::CASES, "{who}: {}", wrong.join("\n"));
+    assert_eq!(passed, conformance::CASES, "{engine:?}: {}", wrong.join("\n"));
 }
 
 #[test]
 fn the_interpreter_passes_the_suite() {
-    run_all("interpreter", engine::run_checked);
+    run_all(Engine::Interpreter);
+}
+
+#[test]
+fn the_jit_passes_the_suite() {
+    run_all(Engine::Jit);
 }

@@ -31,3 +31,9 @@ pub use globals::Global;
 pub use maps::MapBtf;
 pub use object::{Object, Options, ProgramEntry, UnsupportedMap};
 pub use section::{Attach, SectionKind, section_kind};
+
+/// The bytes of a section of an ELF file; `None` when there is no such section.
+pub fn section_bytes<'f>(file: &'f [u8], name: &str) -> Result<Option<&'f [u8]>, ObjectError> {
+    let elf = elf::Elf::parse(file)?;
+    Ok(elf.section(name).map(|(_, section)| section.data))
+}

@@ -1,5 +1,6 @@
 //! Running a verified program: interpreter, JIT, helpers, program types.
 
+pub mod bare;
 pub mod context;
 pub mod env;
 pub mod helpers;

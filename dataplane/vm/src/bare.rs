@@ -1,0 +1,197 @@
+//! Bare programs: no packet and no context, only memory, its address in r1 and its length in r2, and all
+//! 64 bits of r0 as the answer. This is what instruction-set suites speak of (bpf_conformance).
+//!
+//! The checked interpreter runs any of them. Machine code runs one in two cases. If the verifier accepts
+//! the program as a function that an XDP program calls with its packet ([`as_xdp`]), it is proven. If
+//! not (the suite shifts by more than the width, and calls helpers by register), the program must be
+//! [`harmless`] and have run to its end in the interpreter before, on the same memory.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+use weir_ebpf::isa::{AluOp, Cond, Imm64, Insn, Reg, Size, Source, Width};
+use weir_ebpf::{Program, ProgramType};
+use weir_verifier::{Reject, verify};
+
+use crate::context::Context;
+use crate::env::TestEnv;
+use crate::interpreter::{Checked, Fault, Options};
+use crate::jit::{Compiled, JitError};
+use crate::loaded::{Engine, LoadError, Loaded};
+use crate::run::Run;
+use crate::test_run::{Input, InputError, test_run};
+
+/// Bytes of the packet before a wrapped program's memory: its r0 comes there.
+pub const RESULT_BYTES: usize = 8;
+/// Least bytes of such a packet (an Ethernet frame's).
+const PACKET_BYTES_MIN: usize = 64;
+
+/// Why a bare program was not run, or was stopped.
+#[derive(Debug, Error)]
+pub enum BareError {
+    /// It did what it must not.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// It cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// It cannot be compiled.
+    #[error(transparent)]
+    Jit(#[from] JitError),
+    /// Its memory is too long for a packet.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// Nothing says that machine code of it does no harm.
+    #[error("not run as machine code, since it is not proven: {0}")]
+    Unproven(Box<Reject>),
+}
+
+/// Runs a program on memory; answers r0.
+pub fn run(insns: &[Insn], memory: &mut [u8], engine: Engine) -> Result<u64, BareError> {
+    match engine {
+        Engine::Interpreter => interpret(insns, memory),
+        Engine::Jit => {
+            let wrapped = Program::from_insns("bare", ProgramType::Xdp, as_xdp(insns, memory.len()));
+            match verify(Arc::new(wrapped), &weir_verifier::Options::default()) {
+                Ok(verified) => run_proven(Loaded::new(verified, Vec::new(), engine)?, memory),
+                Err(_) if harmless(insns) => run_harmless(insns, memory),
+                Err(reject) => Err(BareError::Unproven(reject)),
+            }
+        }
+    }
+}
+
+fn interpret(insns: &[Insn], memory: &mut [u8]) -> Result<u64, BareError> {
+    let program = Program::from_insns("bare", ProgramType::Xdp, insns.to_vec());
+    let checked = Checked::new(Arc::new(program), Vec::new())?;
+    let mut env = TestEnv::default();
+    let mut context = Context::new(&mut [], 0..0);
+    let options = Options { any_helper: true, memory: Some(memory), ..Options::default() };
+    Ok(checked.run(&mut Run::new(&mut env, 0), &mut context, options).0?)
+}
+
+fn run_proven(loaded: Loaded, memory: &mut [u8]) -> Result<u64, BareError> {
+    let mut packet = vec![0; RESULT_BYTES];
+    packet.extend_from_slice(memory);
+    packet.resize(packet.len().max(PACKET_BYTES_MIN), 0);
+    let mut env = TestEnv::default();
+    let mut run = Run::new(&mut env, 0);
+    let judge = |run: &mut Run<'_>, context: &mut Context<'_>| loaded.run(run, context);
+    let output = test_run(ProgramType::Xdp, &Input::new(&packet), &mut run, judge)?;
+    memory.copy_from_slice(&output.packet[RESULT_BYTES..][..memory.len()]);
+    Ok(output.packet.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)))
+}
+
+/// The XDP program that calls another with its packet, less the first [`RESULT_BYTES`], in r1 and with
+/// `length` in r2, keeps r0 in those bytes and answers `XDP_PASS`. A shorter packet is passed untouched.
+pub fn as_xdp(insns: &[Insn], length: usize) -> Vec<Insn> {
+    let mov = |dst, src| Insn::Mov { width: Width::W64, dst, src };
+    let add = |dst, imm| Insn::Alu { width: Width::W64, op: AluOp::Add, dst, src: Source::Imm(imm) };
+    let field = |dst, off| Insn::Load { size: Size::W, signed: false, dst, base: Reg::R1, off };
+    let (data, end) = (Source::Reg(Reg::R6), Source::Reg(Reg::R2));
+    let mut wrapped = vec![
+        field(Reg::R6, 0),
+        field(Reg::R2, 4),
+        mov(Reg::R3, data),
+        add(Reg::R3, (RESULT_BYTES + length) as i32),
+        Insn::Branch { width: Width::W64, cond: Cond::Gt, dst: Reg::R3, src: end, off: 5 },
+        mov(Reg::R1, data),
+        add(Reg::R1, RESULT_BYTES as i32),
+        mov(Reg::R2, Source::Imm(length as i32)),
+        Insn::CallLocal { off: 3 },
+        Insn::Store { size: Size::DW, base: Reg::R6, off: 0, src: Source::Reg(Reg::R0) },
+        mov(Reg::R0, Source::Imm(2)),
+        Insn::Exit,
+    ];
+    wrapped.extend(insns);
+    wrapped
+}
+
+/// Whether a program can do no harm that its checked run on the same r1 and r2 would not have shown: it
+/// touches no memory, does not look at r10, always ends (no jump goes back), and calls at most one
+/// helper, which then gets what it got in the checked run. Registers that nobody set hold 0 in both runs.
+fn harmless(insns: &[Insn]) -> bool {
+    let mut calls = 0;
+    insns.iter().all(|insn| match *insn {
+        Insn::Alu { dst, src, .. } | Insn::Mov { dst, src, .. } => {
+            dst != Reg::R10 && src != Source::Reg(Reg::R10)
+        }
+        Insn::MovSx { dst, src, .. } => dst != Reg::R10 && src != Reg::R10,
+        Insn::Neg { dst, .. } | Insn::Swap { dst, .. } => dst != Reg::R10,
+        Insn::LoadImm64 { dst, value } => dst != Reg::R10 && matches!(value, Imm64::Value(_)),
+        Insn::Branch { dst, src, off, .. } => off >= 0 && dst != Reg::R10 && src != Source::Reg(Reg::R10),
+        Insn::Goto { off } => off >= 0,
+        Insn::GotoLong { off } => off >= 0,
+        Insn::Call { .. } | Insn::CallReg { .. } => {
+            calls += 1;
+            calls == 1
+        }
+        Insn::SecondHalf | Insn::Exit => true,
+        Insn::Load { .. }
+        | Insn::Store { .. }
+        | Insn::Atomic { .. }
+        | Insn::LoadAcquire { .. }
+        | Insn::StoreRelease { .. }
+        | Insn::LoadPacket { .. }
+        | Insn::MayGoto { .. }
+        | Insn::CallLocal { .. }
+        | Insn::CallKfunc { .. } => false,
+    })
+}
+
+fn run_harmless(insns: &[Insn], memory: &mut [u8]) -> Result<u64, BareError> {
+    interpret(insns, memory)?;
+    const UNSET: [Reg; 8] = [Reg::R0, Reg::R3, Reg::R4, Reg::R5, Reg::R6, Reg::R7, Reg::R8, Reg::R9];
+    let zero = |dst| Insn::Mov { width: Width::W64, dst, src: Source::Imm(0) };
+    let prefixed = UNSET.into_iter().map(zero).chain(insns.iter().copied()).collect();
+    let program = Program::from_insns("bare", ProgramType::Xdp, prefixed);
+    let mut env = TestEnv::default();
+    let mut run = Run::new(&mut env, 0);
+    let mut context = Context::new(&mut [], 0..0);
+    run.begin(ProgramType::Xdp, &mut context);
+    // SAFETY: the program is `harmless`, and the interpreter ran it to its end on this r1 and r2 with the
+    // same world (`TestEnv`), so its one call has the arguments that were checked then. It is compiled
+    // with the zeros that the interpreter starts with in front, which no jump reaches.
+    let r0 = unsafe { Compiled::run_unproven(&program, &mut run, memory) };
+    run.finish();
+    Ok(r0?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_ebpf::asm::assemble;
+
+    fn both(text: &str, memory: &mut [u8]) -> [Result<u64, String>; 2] {
+        let insns = assemble(text).unwrap();
+        let mut copy = memory.to_vec();
+        let answers = [
+            run(&insns, &mut copy, Engine::Interpreter).map_err(|error| error.to_string()),
+            run(&insns, memory, Engine::Jit).map_err(|error| error.to_string()),
+        ];
+        assert!(answers.iter().any(Result::is_err) || copy == memory, "{text}");
+        answers
+    }
+
+    #[test]
+    fn memory_is_read_and_written() {
+        let mut memory = [1, 2, 3];
+        let answers = both("r0 = *(u8 *)(r1 + 2); *(u8 *)(r1 + 0) = 9; r0 += r2; exit", &mut memory);
+        assert_eq!((answers, memory), ([Ok(6), Ok(6)], [9, 2, 3]));
+    }
+
+    #[test]
+    fn what_the_verifier_refuses_runs_if_it_is_harmless() {
+        let text = "r0 = 1 ; r0 <<= 65; r1 = 5; callx r1; r0 = 3; r0 <<= 65; r0 += r9; exit";
+        assert_eq!(both(text, &mut []), [Ok(6), Ok(6)]);
+    }
+
+    #[test]
+    fn what_nobody_proved_is_not_run_as_machine_code() {
+        let [interpreted, compiled] = both("r0 = *(u8 *)(r1 + 3); exit", &mut [0; 3]);
+        assert!(interpreted.unwrap_err().contains("read of 1 bytes"));
+        assert!(compiled.unwrap_err().contains("[packet-past-end]"));
+        let [interpreted, compiled] = both("r1 = 1000; r0 = *(u8 *)(r1 + 3); exit", &mut []);
+        assert!(interpreted.is_err() && compiled.is_err());
+    }
+}
