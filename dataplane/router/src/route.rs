@@ -44,7 +44,7 @@ impl RouteKind {
 }
 
 /// One of a route's ways.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NextHop {
     /// Gateway; none when the destination is on the link. An IPv4 route may have an IPv6 gateway (RFC 8950).
     pub via: Option<IpAddr>,

@@ -11,7 +11,7 @@ use crate::route::{NextHop, Route, RouteKind, table_id};
 use crate::trie::Trie;
 
 /// A way of an active route.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Choice {
     pub hop: NextHop,
     /// The gateway's number among the neighbours.
@@ -20,8 +20,9 @@ pub(crate) struct Choice {
     below: u64,
 }
 
-/// A route as lookups read it.
-#[derive(Clone, Debug)]
+/// A route as lookups read it, without its destinations: a full table has few different ones, which stay
+/// in the cache.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Active {
     pub kind: RouteKind,
     pub metric: u32,
@@ -75,10 +76,53 @@ impl Active {
 pub(crate) struct Table {
     v4: Trie<u32>,
     v6: Trie<u128>,
-    active: Vec<Option<Active>>,
-    free: Vec<u32>,
+    active: Shared,
     /// All routes, by destination, best first.
     routes: HashMap<IpNet, Vec<Route>, foldhash::fast::RandomState>,
+}
+
+/// Active routes, each held once however many destinations have it.
+#[derive(Clone, Debug, Default)]
+struct Shared {
+    routes: Vec<Option<Active>>,
+    /// How many destinations have each.
+    uses: Vec<u32>,
+    numbers: HashMap<Active, u32, foldhash::fast::RandomState>,
+    free: Vec<u32>,
+}
+
+impl Shared {
+    fn get(&self, number: u32) -> Option<&Active> {
+        self.routes.get(number as usize).and_then(Option::as_ref)
+    }
+
+    /// The number of a route, for one more destination.
+    fn take(&mut self, route: Active) -> u32 {
+        if let Some(&number) = self.numbers.get(&route) {
+            self.uses[number as usize] += 1;
+            return number;
+        }
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.routes.push(None);
+            self.uses.push(0);
+            self.routes.len() as u32 - 1
+        });
+        self.numbers.insert(route.clone(), number);
+        self.routes[number as usize] = Some(route);
+        self.uses[number as usize] = 1;
+        number
+    }
+
+    /// One destination fewer has it.
+    fn give_back(&mut self, number: u32) {
+        self.uses[number as usize] -= 1;
+        if self.uses[number as usize] == 0
+            && let Some(route) = self.routes[number as usize].take()
+        {
+            self.numbers.remove(&route);
+            self.free.push(number);
+        }
+    }
 }
 
 /// What a change needs of its surroundings: ports for liveness, neighbours for numbers.
@@ -99,15 +143,13 @@ impl Table {
             IpAddr::V4(address) => self.v4.lookup(address.to_bits())?,
             IpAddr::V6(address) => self.v6.lookup(address.to_bits())?,
         };
-        self.active[number as usize].as_ref()
+        self.active.get(number)
     }
 
     /// The longest active route to an address that leaves by this port.
     pub(crate) fn lookup_over(&self, address: IpAddr, port: u32) -> Option<&Active> {
         let leaves = |number: u32| {
-            self.active[number as usize]
-                .as_ref()
-                .filter(|active| !active.kind.has_hops() || active.over(port).is_some())
+            self.active.get(number).filter(|active| !active.kind.has_hops() || active.over(port).is_some())
         };
         match address {
             IpAddr::V4(address) => self.v4.covering(address.to_bits()).find_map(leaves),
@@ -127,11 +169,7 @@ impl Table {
 
     /// Bytes that lookups may read.
     pub(crate) fn bytes(&self) -> usize {
-        let choices: usize = self.active.iter().flatten().map(|active| active.choices.len()).sum();
-        self.v4.bytes()
-            + self.v6.bytes()
-            + self.active.len() * size_of::<Option<Active>>()
-            + choices * size_of::<Choice>()
+        self.v4.bytes() + self.v6.bytes() + self.active.routes.len() * size_of::<Option<Active>>()
     }
 
     /// Adds a route behind those of the same rank.
@@ -165,22 +203,14 @@ impl Table {
     fn refresh(&mut self, to: IpNet, links: &mut Links<'_>) {
         let routes = self.routes.get(&to).map_or(&[][..], |routes| routes);
         let best = routes.iter().find_map(|route| Active::new(route, links.ports, links.neighbours));
-        match (self.number_of(to), best) {
-            (Some(number), Some(best)) => self.active[number as usize] = Some(best),
-            (None, Some(best)) => {
-                let number = self.free.pop().unwrap_or_else(|| {
-                    self.active.push(None);
-                    self.active.len() as u32 - 1
-                });
-                self.active[number as usize] = Some(best);
-                self.publish(to, number);
-            }
-            (Some(number), None) => {
-                self.withdraw(to);
-                self.active[number as usize] = None;
-                self.free.push(number);
-            }
-            (None, None) => {}
+        let (old, new) = (self.number_of(to), best.map(|best| self.active.take(best)));
+        match new {
+            Some(new) if old != Some(new) => self.publish(to, new),
+            Some(_) => {}
+            None => self.withdraw(to),
+        }
+        if let Some(old) = old {
+            self.active.give_back(old);
         }
     }
 
