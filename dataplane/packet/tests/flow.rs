@@ -80,8 +80,11 @@ fn made() -> impl Strategy<Value = Made> {
         })
 }
 
+/// Address and port of both ends, the smaller first.
+type Ends = [(Vec<u8>, u16); 2];
+
 /// Ends and protocol as etherparse sees them, for a packet that is not a fragment.
-fn oracle(packet: &[u8]) -> Option<([(Vec<u8>, u16); 2], u8)> {
+fn oracle(packet: &[u8]) -> Option<(Ends, u8)> {
     let sliced = SlicedPacket::from_ethernet(packet).ok()?;
     let (from, to, protocol) = match sliced.net? {
         NetSlice::Ipv4(ip) => {

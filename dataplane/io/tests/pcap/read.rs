@@ -160,6 +160,7 @@ fn packed_files_read_as_the_files_they_hold() {
         let words = Capture::load(&[&cut], &Limits::default()).map(|_| ()).map_err(|error| error.to_string());
         // A cut skippable frame at the end is the one case in which all packets are whole: it, too, is an error.
         assert!(words.is_err_and(|words| words.contains("cut-")), "{name}");
+        [path, cut].iter().for_each(|made| std::fs::remove_file(made).unwrap());
     }
 }
 

@@ -130,6 +130,7 @@ fn tshark_reads_verdicts_comments_and_times() {
     let path = std::env::temp_dir().join(format!("weir-io-{}-verdict.pcapng", std::process::id()));
     std::fs::write(&path, ng.finish().unwrap()).unwrap();
     let shown = tshark(&path, &["-V"]);
+    std::fs::remove_file(&path).unwrap();
     for wanted in [
         "Interface name: lan",
         "1700000000.123456789",

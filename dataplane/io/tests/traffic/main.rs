@@ -220,6 +220,7 @@ fn tshark_finds_nothing_to_remark() {
     let checks = ["ip", "tcp", "udp"].map(|protocol| format!("-o{protocol}.check_checksum:TRUE"));
     let output =
         Command::new("tshark").arg("-r").arg(&path).args(checks).args(["-Y", filter]).output().unwrap();
+    std::fs::remove_file(&path).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
 }
