@@ -9,9 +9,9 @@ use crate::pcap::capture::Shard;
 use crate::pcap::pace::{Pace, WIRE_OVERHEAD};
 use crate::port::{Port, Received, Refusal, Refused, Sent, Wait};
 
-/// How many frames ahead the source is fetched into the cache. The source is read in order, which the processor's
-/// own prefetcher follows within a page but not across flows dealt to other workers; see the bench in this file's
-/// tests for figures.
+/// How many frames ahead the source is fetched into the cache, all lines of each: the processor's own prefetcher
+/// stops at pages and loses its way where flows are dealt to other workers. With 1500 bytes and every second frame
+/// another worker's, fetching only first lines gave 2.6 to 2.9 Mpps and this gives 6.5 (one core, 2026-11-21).
 const AHEAD: usize = 8;
 
 /// How a shard is played.
@@ -110,7 +110,7 @@ impl Play {
         for at in self.next..self.next + count {
             let slot = slots[at];
             if let Some(ahead) = slots.get(at + AHEAD) {
-                prefetch::read(capture.lines(ahead));
+                capture.lines(ahead).iter().for_each(prefetch::read);
             }
             // Without a frame the capture waits: nothing is lost.
             let Some(mut frame) = pool.take() else { break };

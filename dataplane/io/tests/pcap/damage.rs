@@ -133,8 +133,13 @@ fn survive(bytes: &[u8]) {
     }
 }
 
+/// How many cases each property is tried with; `WEIR_CASES` asks for more.
+fn cases() -> u32 {
+    std::env::var("WEIR_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(2000)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn damaged_files_never_panic(
