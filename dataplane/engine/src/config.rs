@@ -96,8 +96,14 @@ pub struct Generate {
     /// Seed; the same seed makes the same packets.
     #[serde(default)]
     pub seed: u64,
-    /// How many flows.
+    /// How many flows at a time.
     pub flows: Option<u32>,
+    /// How many hosts begin them.
+    pub clients: Option<u32>,
+    /// How many hosts are asked.
+    pub servers: Option<u32>,
+    /// Packets a second, by their time stamps.
+    pub pps: Option<f64>,
     /// Link address that the packets go to; the port's own when absent.
     pub to: Option<MacAddress>,
 }

@@ -96,10 +96,8 @@ pub struct ProgramCounters {
     pub judged: Traffic,
     /// Its answers: by number, negative ones first (`-1` at 0), then 0, 1, …; the last takes the rest.
     pub answers: [Counter; ANSWERS],
-    /// Runs that were timed.
-    pub timed_runs: Counter,
-    /// Clock ticks that those took (`weir_sys::clock::ticks`).
-    pub timed_ticks: Counter,
+    /// How long the timed runs took, in clock ticks (`weir_sys::clock::ticks`).
+    pub times: Times,
 }
 
 impl ProgramCounters {
@@ -108,6 +106,58 @@ impl ProgramCounters {
     pub fn slot(answer: i32) -> usize {
         ((i64::from(answer) + 1).clamp(0, ANSWERS as i64 - 1)) as usize
     }
+}
+
+/// Parts of each power of two that times are told apart by.
+const TIME_PARTS: u64 = 8;
+
+/// A histogram of times: a worker that loses its core for a while shifts a mean, not a median.
+#[derive(Debug)]
+pub struct Times([Counter; 64 * TIME_PARTS as usize]);
+
+impl Default for Times {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl Times {
+    /// Counts one time.
+    #[inline]
+    pub fn count(&self, ticks: u64) {
+        self.0[Self::slot(ticks)].add(1);
+    }
+
+    /// Times below 8 stand alone; above, each power of two has eight parts.
+    fn slot(ticks: u64) -> usize {
+        if ticks < TIME_PARTS {
+            return ticks as usize;
+        }
+        let power = u64::from(ticks.ilog2()) - 2;
+        (power * TIME_PARTS + (ticks >> (power - 1)) % TIME_PARTS) as usize
+    }
+
+    /// The middle of the times that are counted at a place.
+    fn middle(slot: usize) -> f64 {
+        let (power, part) = (slot as u64 / TIME_PARTS, slot as u64 % TIME_PARTS);
+        if power == 0 {
+            return part as f64;
+        }
+        ((TIME_PARTS + part) as f64 + 0.5) * 2f64.powi(power as i32 - 1)
+    }
+}
+
+/// The time below which `share` (0 to 1) of the times of all workers lie, in ticks; `None` without any.
+pub fn quantile<'t>(times: impl Iterator<Item = &'t Times> + Clone, share: f64) -> Option<f64> {
+    let sums = (0..64 * TIME_PARTS as usize).map(|slot| times.clone().map(|times| times.0[slot].get()).sum());
+    let sums: Vec<u64> = sums.collect();
+    let wanted = (sums.iter().sum::<u64>() as f64 * share).ceil().max(1.0) as u64;
+    let mut below = 0;
+    let found = sums.iter().position(|count| {
+        below += count;
+        below >= wanted
+    });
+    found.map(Times::middle)
 }
 
 /// Two sums.
@@ -176,6 +226,19 @@ mod tests {
     #[test]
     fn answers_have_their_places() {
         assert_eq!([-7, -1, 0, 2, 8, 9, 1 << 20].map(ProgramCounters::slot), [0, 0, 1, 3, 9, 9, 9]);
+    }
+
+    #[test]
+    fn a_time_is_told_to_an_eighth() {
+        for ticks in (0..5000).chain((12..50).map(|power| (1u64 << power) + 12345)) {
+            let middle = Times::middle(Times::slot(ticks));
+            assert!((middle - ticks as f64).abs() <= ticks as f64 / 8.0, "{ticks} counts as {middle}");
+        }
+        let times = Times::default();
+        assert_eq!(quantile([&times].into_iter(), 0.5), None);
+        (0..99).for_each(|_| times.count(100));
+        times.count(1_000_000);
+        assert_eq!(quantile([&times].into_iter(), 0.5), Some(100.0));
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub mod generation;
 pub mod load;
 pub mod pipeline;
 pub mod reason;
+pub mod replay;
+pub mod report;
 
 pub mod routes;
 pub mod swap;

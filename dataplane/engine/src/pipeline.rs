@@ -88,8 +88,7 @@ impl Runner for Judge<'_> {
         let answer = if self.sample.is_multiple_of(TIMED_EVERY) {
             let start = clock::ticks();
             let answer = slot.loaded.run(&mut self.run, context) as i32;
-            counters.timed_ticks.add(clock::ticks().wrapping_sub(start));
-            counters.timed_runs.add(1);
+            counters.times.count(clock::ticks().wrapping_sub(start));
             answer
         } else {
             slot.loaded.run(&mut self.run, context) as i32

@@ -1,11 +1,14 @@
-//! The routing table and the neighbours as helpers ask for them (`bpf_fib_lookup`).
+//! The router's tables as helpers ask for them (`bpf_fib_lookup`), built from a configuration.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use weir_vm::env::{FibAddresses, FibAnswer, FibFlags, FibGateway, FibHop, FibQuery, PortInfo};
+use weir_router::{
+    self as tables, Neighbour, NeighbourState, NextHop, Port, Route, RouteError, RouteKind, Tables,
+};
+use weir_vm::env::{FibAddresses, FibAnswer, FibGateway, FibHop, FibQuery, PortInfo};
 
-use crate::config::{Config, RouteKind};
+use crate::config::{self, Config};
 use crate::generation::PortPlan;
 
 /// Why routes cannot be made of a configuration.
@@ -13,7 +16,7 @@ use crate::generation::PortPlan;
 pub enum RoutesError {
     /// A gateway is on no port's network.
     #[error(
-        "route {to}: gateway {via} is on no interface's network: add its network to an interface's address, or name dev"
+        "route {to}: gateway {via} is on no interface's network: give an interface an address of it, or name dev"
     )]
     Gateway {
         /// The route.
@@ -22,116 +25,121 @@ pub enum RoutesError {
         via: IpAddr,
     },
     /// A route leads nowhere.
-    #[error("route {to}: it has neither via nor dev nor a type such as \"blackhole\"")]
+    #[error("route {to}: it has neither via nor dev, nor a type such as \"blackhole\"")]
     Nowhere {
         /// The route.
         to: IpNet,
     },
+    /// The tables do not take the route.
+    #[error(transparent)]
+    Refused(#[from] RouteError),
 }
 
-#[derive(Clone, Debug)]
-struct Entry {
-    to: IpNet,
-    kind: EntryKind,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum EntryKind {
-    Forward { ifindex: u32, gateway: Option<IpAddr> },
-    Local,
-    Blackhole,
-    Unreachable,
-    Prohibit,
-}
-
-/// Routes, neighbours and ports, built once and read by all workers.
-#[derive(Debug, Default)]
+/// Routes, neighbours and ports: built once, read by all workers.
+#[derive(Debug)]
 pub struct Routes {
-    /// Longest prefix first.
-    entries: Vec<Entry>,
-    neighbours: Vec<(u32, IpAddr, [u8; 6])>,
-    ports: Vec<(u32, PortInfo)>,
+    tables: Tables,
 }
 
 impl Routes {
-    /// The tables that a configuration asks for: its routes, and the networks of its ports.
+    /// The tables that a configuration asks for: the networks of its ports, its routes and neighbours.
     pub fn build(config: &Config, ports: &[PortPlan]) -> Result<Self, RoutesError> {
-        let mut routes = Self::default();
-        let ifindex = |name: &str| ports.iter().find(|port| port.name == name).map(|port| port.ifindex);
-        let mut connected: Vec<(IpNet, u32)> = Vec::new();
-        for port in ports {
-            let info = PortInfo { mtu: port.mtu, mac: port.mac, up: true, peer: None };
-            routes.ports.push((port.ifindex, info));
-            for network in config.interface.get(&port.name).map_or(&[][..], |interface| &interface.address) {
-                connected.push((network.trunc(), port.ifindex));
-                let own = IpNet::from(network.addr());
-                routes.entries.push(Entry { to: own, kind: EntryKind::Local });
-                let kind = EntryKind::Forward { ifindex: port.ifindex, gateway: None };
-                routes.entries.push(Entry { to: network.trunc(), kind });
-            }
+        let mut tables = Tables::new(0);
+        let ifindex = |name: &str| ports.iter().find(|port| port.name == name).map_or(0, |port| port.ifindex);
+        for plan in ports {
+            let mut port = Port::new(plan.ifindex, plan.mac, plan.mtu);
+            port.addresses = config.interface.get(&plan.name).map_or(Vec::new(), |one| one.address.clone());
+            tables.set_port(port);
         }
         for route in &config.route {
-            let on_link = |via: &IpAddr| connected.iter().find(|(network, _)| network.contains(via));
-            let kind = match (route.kind, route.via, &route.dev) {
-                (RouteKind::Blackhole, ..) => EntryKind::Blackhole,
-                (RouteKind::Unreachable, ..) => EntryKind::Unreachable,
-                (RouteKind::Prohibit, ..) => EntryKind::Prohibit,
-                (RouteKind::Unicast, gateway, Some(dev)) => {
-                    EntryKind::Forward { ifindex: ifindex(dev).unwrap_or(0), gateway }
-                }
-                (RouteKind::Unicast, Some(via), None) => {
-                    let (_, ifindex) = on_link(&via).ok_or(RoutesError::Gateway { to: route.to, via })?;
-                    EntryKind::Forward { ifindex: *ifindex, gateway: Some(via) }
-                }
-                (RouteKind::Unicast, None, None) => return Err(RoutesError::Nowhere { to: route.to }),
-            };
-            routes.entries.push(Entry { to: route.to.trunc(), kind });
+            tables.add(&convert(route, &tables, &ifindex)?)?;
         }
-        routes.entries.sort_by_key(|entry| std::cmp::Reverse(entry.to.prefix_len()));
         for neighbour in &config.neighbor {
-            let port = ifindex(&neighbour.dev).unwrap_or(0);
-            routes.neighbours.push((port, neighbour.address, neighbour.mac.0));
+            let known = Neighbour { mac: neighbour.mac.0, state: NeighbourState::Permanent };
+            tables.set_neighbour(ifindex(&neighbour.dev), neighbour.address, known);
         }
-        Ok(routes)
+        Ok(Self { tables })
     }
 
     /// What is known of a port.
     pub fn port(&self, ifindex: u32) -> Option<PortInfo> {
-        self.ports.iter().find(|(number, _)| *number == ifindex).map(|(_, info)| *info)
+        let port = self.tables.port(ifindex)?;
+        Some(PortInfo { mtu: port.mtu, mac: port.mac, up: port.up, peer: None })
     }
 
-    /// Answers as `bpf_ipv4_fib_lookup` and `bpf_ipv6_fib_lookup` do.
+    /// Answers a helper's question.
     pub fn lookup(&self, query: &FibQuery) -> FibAnswer {
-        if self.port(query.ifindex).is_none() {
-            return FibAnswer::NoPort;
-        }
-        let destination = match query.addresses {
-            FibAddresses::V4 { destination, .. } => IpAddr::from(Ipv4Addr::from(destination)),
-            FibAddresses::V6 { destination, .. } => IpAddr::from(Ipv6Addr::from(destination)),
+        let addresses = match query.addresses {
+            FibAddresses::V4 { source, destination } => tables::FibAddresses::V4 {
+                source: Ipv4Addr::from(source),
+                destination: Ipv4Addr::from(destination),
+            },
+            FibAddresses::V6 { source, destination } => tables::FibAddresses::V6 {
+                source: Ipv6Addr::from(source),
+                destination: Ipv6Addr::from(destination),
+            },
         };
-        let found = self.entries.iter().find(|entry| entry.to.contains(&destination));
-        let (ifindex, gateway) = match found.map(|entry| entry.kind) {
-            None | Some(EntryKind::Local) => return FibAnswer::NotForwarded,
-            Some(EntryKind::Blackhole) => return FibAnswer::Blackhole,
-            Some(EntryKind::Unreachable) => return FibAnswer::Unreachable,
-            Some(EntryKind::Prohibit) => return FibAnswer::Prohibit,
-            Some(EntryKind::Forward { ifindex, gateway }) => (ifindex, gateway),
+        let question = tables::FibQuery {
+            addresses,
+            l4_protocol: query.l4_protocol,
+            source_port: query.source_port,
+            destination_port: query.destination_port,
+            ifindex: query.ifindex,
+            flags: query.flags,
+            table: query.table,
         };
-        let Some(port) = self.port(ifindex) else { return FibAnswer::NoPort };
-        let hop = gateway.unwrap_or(destination);
-        let wants_neighbour = query.flags & FibFlags::SKIP_NEIGH == 0;
-        let known = self.neighbours.iter().find(|(at, address, _)| *at == ifindex && *address == hop);
-        FibAnswer::Forward(FibHop {
-            ifindex,
-            metric: 0,
-            mtu: 0,
-            gateway: gateway.map(|gateway| match gateway {
-                IpAddr::V4(address) => FibGateway::V4(address.octets()),
-                IpAddr::V6(address) => FibGateway::V6(address.octets()),
+        match self.tables.lookup(&question) {
+            tables::FibAnswer::Forward(hop) => FibAnswer::Forward(FibHop {
+                ifindex: hop.ifindex,
+                metric: hop.metric,
+                mtu: hop.mtu,
+                gateway: hop.gateway.map(octets),
+                source: hop.source.map(octets),
+                neighbour: hop.neighbour,
+                mac: hop.mac,
             }),
-            source: None,
-            neighbour: known.filter(|_| wants_neighbour).map(|(.., mac)| *mac),
-            mac: port.mac,
-        })
+            tables::FibAnswer::Blackhole => FibAnswer::Blackhole,
+            tables::FibAnswer::Unreachable => FibAnswer::Unreachable,
+            tables::FibAnswer::Prohibit => FibAnswer::Prohibit,
+            tables::FibAnswer::NotForwarded => FibAnswer::NotForwarded,
+            tables::FibAnswer::ForwardingDisabled => FibAnswer::ForwardingDisabled,
+            tables::FibAnswer::Encapsulated => FibAnswer::Encapsulated,
+            tables::FibAnswer::NoSourceAddress => FibAnswer::NoSourceAddress,
+            tables::FibAnswer::NoPort => FibAnswer::NoPort,
+        }
     }
+}
+
+fn octets(address: IpAddr) -> FibGateway {
+    match address {
+        IpAddr::V4(address) => FibGateway::V4(address.octets()),
+        IpAddr::V6(address) => FibGateway::V6(address.octets()),
+    }
+}
+
+/// A configured route as the tables take it; a gateway without a port is looked for on the ports' networks.
+fn convert(
+    route: &config::Route,
+    tables: &Tables,
+    ifindex: &dyn Fn(&str) -> u32,
+) -> Result<Route, RoutesError> {
+    let to = route.to.trunc();
+    let kind = match route.kind {
+        config::RouteKind::Unicast => {
+            let hop = match (route.via, &route.dev) {
+                (Some(via), Some(dev)) => NextHop::gateway(via, ifindex(dev)),
+                (Some(via), None) => {
+                    let port = tables.port_towards(via).ok_or(RoutesError::Gateway { to, via })?;
+                    NextHop::gateway(via, port)
+                }
+                (None, Some(dev)) => NextHop::on_link(ifindex(dev)),
+                (None, None) => return Err(RoutesError::Nowhere { to }),
+            };
+            return Ok(Route::unicast(to, hop));
+        }
+        config::RouteKind::Blackhole => RouteKind::Blackhole,
+        config::RouteKind::Unreachable => RouteKind::Unreachable,
+        config::RouteKind::Prohibit => RouteKind::Prohibit,
+    };
+    Ok(Route::to(to, kind))
 }
