@@ -1,4 +1,47 @@
 //! The `weir` binary: one file per command.
+//!
+//! A command reads its arguments, asks the rooms below, and says what came of it: data on stdout,
+//! everything else on stderr, and an exit code from [`exit::Code`].
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod commands;
+mod exit;
+mod output;
+mod source;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::output::{Output, OutputArgs};
+
+/// A programmable packet dataplane in user space: runs XDP and tc programs, unmodified.
+#[derive(Parser)]
+#[command(name = "weir", version, infer_subcommands = true, propagate_version = true)]
+struct Arguments {
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Prove programs, or say why not
+    Check(commands::check::Arguments),
+    /// Show what is in an object, and what it needs
+    Inspect(commands::inspect::Arguments),
+    /// Play captures through the programs of a configuration, or of one object, and count everything
+    Replay(commands::replay::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = Output::new(&arguments.output);
+    let done = match arguments.command {
+        Command::Check(arguments) => commands::check::run(&arguments, &output),
+        Command::Inspect(arguments) => commands::inspect::run(&arguments, &output),
+        Command::Replay(arguments) => commands::replay::run(&arguments, &output),
+    };
+    exit::finish(done, &output)
+}

@@ -1,0 +1,171 @@
+//! `weir check`: proves programs, or says why not. Needs no root and no kernel.
+
+use std::time::Instant;
+
+use anyhow::anyhow;
+use clap::Args;
+use serde::Serialize;
+use weir_verifier::{Options, Rule};
+
+use crate::exit::{Code, Done, Failure};
+use crate::output::{Colour, Output, grouped};
+use crate::source::{Source, SourceArgs};
+
+/// Arguments of `weir check`.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// The verifier's log in the kernel's format: 1 at branches, 2 at every instruction
+    #[arg(long, value_name = "LEVEL", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
+    log_level: u8,
+    /// What a rule asks for, by its name; `list` for all of them
+    #[arg(long, value_name = "RULE", conflicts_with = "objects")]
+    explain: Option<String>,
+}
+
+/// What the verifier said of one program.
+#[derive(Serialize)]
+struct Answer {
+    schema: &'static str,
+    file: String,
+    program: String,
+    #[serde(rename = "type")]
+    kind: Option<&'static str>,
+    /// `accept` or `reject`.
+    verdict: &'static str,
+    message: String,
+    rule: Option<&'static str>,
+    insn: Option<usize>,
+    /// Instructions walked over, repeats counted.
+    insns_processed: u64,
+    states: u64,
+    milliseconds: f64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    log: String,
+    /// The refusal as people read it.
+    #[serde(skip)]
+    text: String,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments, output: &Output) -> Done {
+    if let Some(name) = &arguments.explain {
+        return explain(name, output);
+    }
+    let mut refused = 0;
+    let mut answers = Vec::new();
+    for source in arguments.source.read()? {
+        let file = source.path.display().to_string();
+        let checked = check(source, arguments.log_level);
+        let rejected = checked.iter().filter(|answer| answer.verdict == "reject").count();
+        if !output.is_json() {
+            for answer in &checked {
+                say(answer, output)?;
+            }
+            if rejected > 0 {
+                let programs = if checked.len() == 1 { "program" } else { "programs" };
+                output.text(format_args!("{file}: {} {programs}, {rejected} rejected", checked.len()))?;
+            }
+        }
+        refused += rejected;
+        answers.extend(checked);
+    }
+    if output.is_json() {
+        output.json(&answers)?;
+    }
+    Ok(if refused > 0 { Code::Rejected } else { Code::Ok })
+}
+
+fn check(source: Source, log_level: u8) -> Vec<Answer> {
+    let file = source.path.display().to_string();
+    let programs = source.programs.into_iter();
+    programs
+        .map(|(name, program)| {
+            let mut answer = Answer {
+                schema: "weir.v1.check",
+                file: file.clone(),
+                program: name,
+                kind: None,
+                verdict: "reject",
+                message: String::new(),
+                rule: None,
+                insn: None,
+                insns_processed: 0,
+                states: 0,
+                milliseconds: 0.0,
+                log: String::new(),
+                text: String::new(),
+            };
+            match program {
+                Err(error) => {
+                    answer.message = format!("{error:#}");
+                    answer.text = answer.message.clone();
+                }
+                Ok(program) => prove(&mut answer, program, log_level),
+            }
+            answer
+        })
+        .collect()
+}
+
+fn prove(answer: &mut Answer, program: std::sync::Arc<weir_ebpf::Program>, log_level: u8) {
+    answer.kind = Some(program.kind.name());
+    let start = Instant::now();
+    let proven = weir_verifier::verify(program, &Options { log_level, ..Options::default() });
+    answer.milliseconds = start.elapsed().as_secs_f64() * 1e3;
+    let stats = match proven {
+        Ok(verified) => {
+            answer.verdict = "accept";
+            answer.log = verified.log().to_owned();
+            verified.stats()
+        }
+        Err(reject) => {
+            answer.message = reject.message.clone();
+            answer.rule = Some(reject.rule.name());
+            answer.insn = Some(reject.slot);
+            answer.log = reject.log.clone();
+            answer.text = reject.to_string();
+            reject.stats
+        }
+    };
+    answer.insns_processed = stats.processed;
+    answer.states = stats.states;
+}
+
+fn say(answer: &Answer, output: &Output) -> std::io::Result<()> {
+    if !answer.log.is_empty() {
+        output.text(answer.log.trim_end())?;
+    }
+    let program = format!("{}: {}", answer.file, answer.program);
+    if answer.verdict == "reject" {
+        let word = output.paint(Colour::Red, "rejected");
+        return output.text(format_args!("{program}: {word}\n{}\n", answer.text.trim_end()));
+    }
+    let word = output.paint(Colour::Green, "ok");
+    output.text(format_args!(
+        "{program} ({}): {word}, {} insns processed, {} states, {:.2} ms",
+        answer.kind.unwrap_or_default(),
+        grouped(answer.insns_processed),
+        answer.states,
+        answer.milliseconds,
+    ))
+}
+
+fn explain(name: &str, output: &Output) -> Done {
+    if name == "list" {
+        for rule in Rule::ALL {
+            output.text(format_args!("{:<28} {}", rule.name(), rule.sentence()))?;
+        }
+        return Ok(Code::Ok);
+    }
+    let Some(rule) = Rule::from_name(name) else {
+        let what = anyhow!("there is no rule `{name}`: `weir check --explain list` names them all");
+        return Err(Failure::new(Code::Usage, what));
+    };
+    output.text(format_args!("{}\n  {}", rule.name(), rule.sentence()))?;
+    if !rule.kernel().is_empty() {
+        output.text(format_args!("  the kernel says: {}", rule.kernel()))?;
+    }
+    Ok(Code::Ok)
+}

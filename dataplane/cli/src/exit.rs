@@ -1,0 +1,66 @@
+//! Exit codes, and the one way out for errors.
+
+use std::process::ExitCode;
+
+use crate::output::Output;
+
+/// What the process answers its caller (weir(1), EXIT STATUS).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Code {
+    /// Done.
+    Ok = 0,
+    /// What was asked about is false or failed.
+    Failed = 1,
+    /// The command line, the configuration or an input file is wrong.
+    Usage = 2,
+    /// A program or object was refused by the verifier or the loader.
+    Rejected = 3,
+    /// Not possible here: a capability, the kernel, the machine.
+    Unsupported = 6,
+}
+
+/// An error with the code that it ends the process with.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// How the process ends.
+    pub(crate) code: Code,
+    /// What to say.
+    pub(crate) error: anyhow::Error,
+}
+
+impl Failure {
+    /// An error that ends the process with this code.
+    pub(crate) fn new(code: Code, error: impl Into<anyhow::Error>) -> Self {
+        Self { code, error: error.into() }
+    }
+}
+
+/// Errors without a code of their own are failures of what was asked for.
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self { code: Code::Failed, error }
+    }
+}
+
+/// A reader that went away ends the process in silence; other trouble with stdout is a failure.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        let code = if error.kind() == std::io::ErrorKind::BrokenPipe { Code::Ok } else { Code::Failed };
+        Self { code, error: error.into() }
+    }
+}
+
+/// What a command comes to.
+pub(crate) type Done = Result<Code, Failure>;
+
+/// Says what went wrong, if anything did, and ends.
+pub(crate) fn finish(done: Done, output: &Output) -> ExitCode {
+    let code = done.unwrap_or_else(|failure| {
+        if failure.code != Code::Ok {
+            output.error(&failure.error);
+        }
+        failure.code
+    });
+    ExitCode::from(code as u8)
+}
