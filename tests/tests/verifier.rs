@@ -110,3 +110,52 @@ fn both_accept(program: &Arc<Program>, path: &std::path::Path, ask_kernel: bool)
         assert!(accepted, "{name}: the kernel refuses it: {}", reason(&log));
     }
 }
+
+/// Every object of the folder `WEIR_OBJECTS`: which verdicts differ, and what verification took.
+#[test]
+#[ignore = "needs a folder of objects in WEIR_OBJECTS"]
+fn objects_of_a_folder_are_judged_alike() {
+    let folder = std::env::var("WEIR_OBJECTS").expect("WEIR_OBJECTS names a folder");
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    for path in files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "o")) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let object = match weir_object::Object::parse(&std::fs::read(path).expect("a readable object")) {
+            Ok(object) => object,
+            Err(error) => {
+                println!("{name}: no object: {error}");
+                continue;
+            }
+        };
+        for entry in object.programs().iter().filter(|entry| entry.kind.is_some()) {
+            match object.program(&entry.name) {
+                Ok(program) => judge_both(&name, &program),
+                Err(error) => println!("{name}: {}: does not link: {error}", entry.name),
+            }
+        }
+    }
+}
+
+fn judge_both(file: &str, program: &Arc<Program>) {
+    let name = &program.name;
+    let start = std::time::Instant::now();
+    let ours = verify(program.clone(), &Options::default());
+    let took = start.elapsed();
+    let theirs = match verdict(program) {
+        Ok((true, _)) => "accepts".to_owned(),
+        Ok((false, log)) => format!("refuses: {}", reason(&log)),
+        Err(error) => format!("was not asked: {error:#}"),
+    };
+    match ours {
+        Ok(verified) => {
+            let stats = verified.stats();
+            let insns = program.insns.len();
+            println!(
+                "{file}: {name}: yes, {insns} insns, {} walked in {took:?}; kernel {theirs}",
+                stats.processed
+            );
+        }
+        Err(reject) => println!("{file}: {name}: no, {took:?}: {reject}\n   kernel {theirs}"),
+    }
+}

@@ -11,6 +11,7 @@ use weir_ebpf::isa::{Insn, Reg};
 
 use crate::facts::Facts;
 use crate::liveness::Liveness;
+use crate::log::Log;
 use crate::prune::{Seen, Visit};
 use crate::record::recorded;
 use crate::reject::Reject;
@@ -39,6 +40,8 @@ pub(crate) enum Step {
 /// A path that waits to be walked.
 struct Pending {
     slot: usize,
+    /// The instruction that left it.
+    from: usize,
     state: State,
     /// The kept state that it comes from.
     parent: Option<usize>,
@@ -75,6 +78,7 @@ pub(crate) struct Explorer<'a> {
     pub(crate) recorded: Vec<Vec<RecordedState>>,
     /// Call instructions that were walked before.
     pub(crate) seen_calls: HashSet<usize>,
+    pub(crate) log: Log,
     pending: Vec<Pending>,
     ids: Id,
     processed: u64,
@@ -102,6 +106,7 @@ impl<'a> Explorer<'a> {
             stack_used: vec![0; shape.functions.len()],
             recorded: if options.record_states { vec![Vec::new(); program.insns.len()] } else { Vec::new() },
             seen_calls: HashSet::new(),
+            log: Log::default(),
             pending: Vec::new(),
             ids: 0,
             processed: 0,
@@ -111,12 +116,16 @@ impl<'a> Explorer<'a> {
 
     /// Walks every path.
     pub(crate) fn run(&mut self) -> Check {
+        let mut from = None;
         loop {
+            if self.options.log_level > 0 {
+                self.log.path(self.program, self.slot, from, &self.state);
+            }
             self.walk_path()?;
             let Some(next) = self.pending.pop() else {
                 return Ok(());
             };
-            (self.slot, self.state) = (next.slot, next.state);
+            (self.slot, self.state, from) = (next.slot, next.state, Some(next.from));
             self.seen.parent = next.parent;
         }
     }
@@ -131,6 +140,9 @@ impl<'a> Explorer<'a> {
             if self.options.prune && self.shape.prune_points[self.slot] {
                 match self.visit()? {
                     Visit::Known => {
+                        if self.options.log_level > 0 {
+                            self.log.safe(self.slot);
+                        }
                         self.seen.path_ends();
                         return Ok(());
                     }
@@ -143,7 +155,7 @@ impl<'a> Explorer<'a> {
             {
                 states.push(recorded(&self.state));
             }
-            match self.step()? {
+            match self.logged_step()? {
                 Step::To(slot) => self.slot = slot,
                 Step::End => {
                     self.seen.path_ends();
@@ -151,6 +163,17 @@ impl<'a> Explorer<'a> {
                 }
             }
         }
+    }
+
+    /// Walks one instruction, and logs it if that is wanted.
+    fn logged_step(&mut self) -> Check<Step> {
+        if self.options.log_level < 2 {
+            return self.step();
+        }
+        let (slot, before) = (self.slot, self.state.clone());
+        let step = self.step();
+        self.log.insn(self.program, slot, &before, &self.state);
+        step
     }
 
     /// Walks one instruction.
@@ -209,7 +232,7 @@ impl<'a> Explorer<'a> {
             return self.refuse(Rule::TooManyBranches, message);
         }
         let parent = self.seen.fork();
-        self.pending.push(Pending { slot, state, parent });
+        self.pending.push(Pending { slot, from: self.slot, state, parent });
         Ok(())
     }
 

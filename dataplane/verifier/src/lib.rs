@@ -14,6 +14,7 @@ mod depth;
 mod explore;
 pub mod facts;
 mod liveness;
+mod log;
 mod prune;
 mod record;
 mod reject;
@@ -103,12 +104,18 @@ fn prove(program: &Program, options: &Options) -> Result<Proof, Box<Reject>> {
 
 fn walk(ground: &Ground<'_>, careful: bool) -> Result<Proof, Box<Reject>> {
     let mut explorer = Explorer::new(ground, careful);
-    explorer.run().map_err(|reject| Box::new(Reject { stats: explorer.stats(), ..*reject }))?;
+    let walked = explorer.run();
     let stats = explorer.stats();
+    let mut log = std::mem::take(&mut explorer.log);
+    if ground.options.log_level > 0 {
+        let message = walked.as_ref().err().map(|reject| reject.message.as_str());
+        log.end(message, &stats, ground.options.insns_max);
+    }
+    walked.map_err(|reject| Box::new(Reject { stats, log: log.text.clone(), ..*reject }))?;
     let recorded = std::mem::take(&mut explorer.recorded);
     let states = ground.options.record_states.then(|| States::new(recorded));
     let facts = depth::finish(ground, explorer)?;
-    Ok(Proof { facts, stats, log: String::new(), states })
+    Ok(Proof { facts, stats, log: log.text, states })
 }
 
 /// What verification took.

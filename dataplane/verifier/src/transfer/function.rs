@@ -76,11 +76,13 @@ impl Explorer<'_> {
     }
 
     pub(crate) fn exit(&mut self) -> Check<Step> {
-        let answer = self.read(Reg::R0)?;
         if self.state.frames.len() == 1 {
+            self.read(Reg::R0)?;
             self.check_nothing_held("BPF_EXIT instruction in main prog")?;
             return Ok(Step::End);
         }
+        // A function that returns nothing leaves r0 unset, and so it arrives.
+        let answer = *self.state.reg(Reg::R0);
         if let Value::Pointer(pointer) = answer
             && matches!(pointer.kind, Kind::Stack { .. })
         {
@@ -120,7 +122,7 @@ impl Explorer<'_> {
             return Ok(());
         }
         let found = match (answer, range.is_unknown()) {
-            (Value::Pointer(_), _) => {
+            (Value::Pointer(_) | Value::NotInit, _) => {
                 return self.refuse(Rule::CallbackReturn, "R0 not a scalar value");
             }
             (_, true) => "unknown scalar value".to_owned(),

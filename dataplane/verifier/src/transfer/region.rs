@@ -7,6 +7,7 @@ use weir_ebpf::program::ValueField;
 
 use crate::explore::{Check, Explorer};
 use crate::facts::Access;
+use crate::reject::{Reject, drop_code};
 use crate::rule::Rule;
 use crate::transfer::alu::OFFSET_MAX;
 use crate::value::{Kind, MapRef, Pointer};
@@ -88,7 +89,11 @@ impl Explorer<'_> {
             "invalid access to packet, off={from} size={size}, R{regno}(id={},off={from},r={range})",
             pointer.id
         );
-        self.refuse(Rule::PacketPastEnd, message)
+        let start = if pointer.id == 0 { "data" } else { "pointer" };
+        let (reach, code) = (from + i64::from(size), drop_code(self.program.kind));
+        let mut reject = Reject::new(self.slot, Rule::PacketPastEnd, message);
+        reject.help = Some(format!("if ({start} + {reach} > data_end) return {code};"));
+        Err(Box::new(reject))
     }
 
     fn negative<T>(&self, regno: usize) -> Check<T> {
