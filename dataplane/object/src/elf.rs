@@ -15,6 +15,9 @@ use crate::error::ObjectError;
 
 /// Longest section or symbol name.
 const NAME_MAX: usize = 4096;
+/// How many times the file's length all names together may be. Names may share their ends, and must
+/// not let a small file ask for much memory.
+const NAMES_TIMES: usize = 4;
 
 /// A section.
 #[derive(Clone, Debug)]
@@ -126,7 +129,7 @@ impl<'a> Elf<'a> {
         let mut elf = Self { sections, symbols: Vec::new() };
         let symbol_table = table.iter().position(|raw| raw.sh_type(LittleEndian) == elf::SHT_SYMTAB);
         if let Some(index) = symbol_table {
-            elf.read_symbols(index, &table.iter().as_slice()[index])?;
+            elf.read_symbols(index, &table.iter().as_slice()[index], bytes.len())?;
         }
         for (index, raw) in table.iter().enumerate() {
             elf.read_relocations(index, raw, symbol_table)?;
@@ -139,7 +142,12 @@ impl<'a> Elf<'a> {
         self.sections.iter().enumerate().find(|(_, section)| section.name == name)
     }
 
-    fn read_symbols(&mut self, index: usize, raw: &SectionHeader64<LittleEndian>) -> Result<(), ObjectError> {
+    fn read_symbols(
+        &mut self,
+        index: usize,
+        raw: &SectionHeader64<LittleEndian>,
+        file_length: usize,
+    ) -> Result<(), ObjectError> {
         let table = &self.sections[index];
         let strings = self.sections.get(raw.sh_link(LittleEndian) as usize).map(|s| s.data);
         let strings = strings.ok_or_else(|| {
@@ -157,6 +165,17 @@ impl<'a> Elf<'a> {
             })
         });
         self.symbols = symbols.collect::<Result<_, _>>()?;
+        let names = self.symbols.iter().map(|symbol| symbol.name).chain(self.sections.iter().map(|s| s.name));
+        let total: usize = names.map(str::len).sum();
+        if total > file_length.saturating_mul(NAMES_TIMES) {
+            let found = format!("names of {total} bytes in a file of {file_length}");
+            return Err(ObjectError::malformed(
+                self.sections[index].name,
+                None,
+                found,
+                "names that are not so long",
+            ));
+        }
         Ok(())
     }
 

@@ -10,10 +10,20 @@ use crate::btf::{Btf, LineRecord, NameRef};
 /// Lines by slot of their section, by section name.
 pub(crate) type Lines = HashMap<String, Vec<Line>>;
 
-/// Turns records into lines; a text that several lines share is kept once.
+/// Turns records into lines; a text that several lines share is kept once. Texts that overlap, as no
+/// compiler writes them, are left out when all together they are longer than the string table.
 pub(crate) fn lines(btf: &Btf, records: &HashMap<String, Vec<LineRecord>>) -> Lines {
     let mut texts: HashMap<NameRef, Arc<str>> = HashMap::new();
-    let mut text = |name: NameRef| texts.entry(name).or_insert_with(|| Arc::from(btf.text(name))).clone();
+    let mut room = btf.strings_length();
+    let mut text = |name: NameRef| {
+        let new = || {
+            let text = btf.text(name);
+            let fits = room.checked_sub(text.len());
+            room = fits.unwrap_or(0);
+            Arc::from(if fits.is_some() { text } else { "" })
+        };
+        texts.entry(name).or_insert_with(new).clone()
+    };
     let mut line = |record: &LineRecord| Line {
         slot: record.slot as usize,
         file: text(record.file),

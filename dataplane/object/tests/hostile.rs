@@ -326,6 +326,32 @@ fn maps_are_checked() {
     assert!(refusal(&file).contains("found map `outside` of 0 bytes"));
 }
 
+#[test]
+fn small_files_ask_for_little() {
+    // Each of these is some hundred kilobytes that would be gigabytes, or hours, if taken at its word.
+    let start = std::time::Instant::now();
+    let mut file = sound();
+    file.symbols_that_share_a_name(4000, FUNCTION, 3, 16);
+    assert!(refusal(&file).contains("wanted names that are not so long"));
+
+    let mut file = sound();
+    file.section("maps", PROGBITS, 3, vec![0; 16 * 5000]);
+    for n in 0..5000 {
+        file.symbol("m", 0x11, 4, n * 16, 16);
+    }
+    assert!(refusal(&file).contains("section `maps`: found 5000 maps, wanted 4096 or fewer"));
+
+    // Sixty structures, each of two of the one before; and the last asks for its timers.
+    let mut types = vec![1, 4 << 24, 0];
+    for n in 1..=60 {
+        types.extend([0, 4 << 24 | 2, 0, 1, n, 0, 1, n, 0]);
+    }
+    let types = Btf::parse(&btf(&types, &["bpf_timer"])).expect("sound");
+    assert!(types.special_fields(61).len() <= 4096);
+    assert!(types.value(61, &[]).is_err());
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+}
+
 /// What the files of the corpus become, and the tiny ones.
 fn objects() -> Vec<Vec<u8>> {
     let mut objects = vec![sound().bytes()];

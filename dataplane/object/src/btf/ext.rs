@@ -9,6 +9,8 @@ use crate::cursor::Cursor;
 use crate::error::ObjectError;
 
 const SECTION: &str = ".BTF.ext";
+/// Most CO-RE relocations of an object; large ones have some thousands.
+const CORE_MAX: usize = 1 << 16;
 
 /// A source position (`struct bpf_line_info`).
 #[derive(Clone, Copy, Debug)]
@@ -78,8 +80,13 @@ impl Ext {
             Ok(())
         })?;
         if length >= 32 {
+            let mut count = 0;
             each(part(&mut head, bytes, length, "CO-RE relocations", 16)?, btf, |section, record| {
                 let at = record.offset();
+                count += 1;
+                if count > CORE_MAX {
+                    return Err(record.malformed("one more CO-RE relocation", format!("{CORE_MAX} or fewer")));
+                }
                 let relocation = CoreRelocation {
                     slot: slot(record)?,
                     of: record.u32("type")?,

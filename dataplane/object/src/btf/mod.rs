@@ -253,6 +253,11 @@ impl Btf {
         text_at(&self.strings, name.0 as usize, NAME_MAX).unwrap_or("")
     }
 
+    /// Bytes of the string table.
+    pub(crate) fn strings_length(&self) -> usize {
+        self.strings.len()
+    }
+
     /// The name of the type with this number; empty when it has none.
     pub fn name(&self, id: TypeId) -> &str {
         self.get(id).map_or("", |found| self.text(found.name))

@@ -7,14 +7,14 @@ use crate::btf::{Btf, Composite, Kind, TypeId};
 
 /// Deepest nesting (libbpf: 32).
 const DEPTH_MAX: usize = 32;
-/// Most comparisons for one pair of types, so that hostile types come to an end.
-const COMPARISONS_MAX: usize = 1 << 18;
+/// Most comparisons for all relocations of a section, so that hostile types come to an end.
+pub(super) const COMPARISONS_MAX: usize = 1 << 22;
 
 /// Compares types of two tables.
 pub(super) struct Comparison<'a> {
     local: &'a Btf,
     target: &'a Btf,
-    left: usize,
+    left: &'a mut usize,
 }
 
 /// Whether two kinds may be candidates for each other (libbpf: `btf_kind_core_compat`).
@@ -23,12 +23,12 @@ pub(super) fn kinds_fit(local: &Kind, target: &Kind) -> bool {
 }
 
 impl<'a> Comparison<'a> {
-    pub(super) fn new(local: &'a Btf, target: &'a Btf) -> Self {
-        Self { local, target, left: COMPARISONS_MAX }
+    pub(super) fn new(local: &'a Btf, target: &'a Btf, left: &'a mut usize) -> Self {
+        Self { local, target, left }
     }
 
     fn spend(&mut self, depth: usize) -> Result<(), Fail> {
-        self.left = self.left.checked_sub(1).ok_or(Fail::TooDeep)?;
+        *self.left = self.left.checked_sub(1).ok_or(Fail::TooDeep)?;
         if depth > DEPTH_MAX { Err(Fail::TooDeep) } else { Ok(()) }
     }
 
@@ -96,7 +96,7 @@ impl<'a> Comparison<'a> {
                 let mut names = one.values.iter().map(|value| essential(local.text(value.name)));
                 let has =
                     |name: &str| two.values.iter().any(|value| essential(target.text(value.name)) == name);
-                self.left = self.left.saturating_sub(one.values.len().saturating_mul(two.values.len()));
+                *self.left = self.left.saturating_sub(one.values.len().saturating_mul(two.values.len()));
                 self.spend(depth)?;
                 Ok(one.size == two.size && names.all(has))
             }

@@ -24,7 +24,7 @@ use crate::error::ObjectError;
 pub use uapi::uapi;
 
 use access::Access;
-use matching::{Comparison, kinds_fit};
+use matching::{COMPARISONS_MAX, Comparison, kinds_fit};
 use value::{Value, value};
 
 /// What a relocation asks for (`enum bpf_core_relo_kind`).
@@ -139,9 +139,10 @@ pub(crate) fn resolve(
     target: &Target<'_>,
 ) -> Vec<(usize, ObjectError)> {
     let mut faults = Vec::new();
+    let mut left = COMPARISONS_MAX;
     for relocation in relocations {
         let slot = relocation.slot as usize;
-        match one(insns, slot, relocation, local, target) {
+        match one(insns, slot, relocation, local, target, &mut left) {
             Ok(()) => {}
             Err(Fail::Poison) => patch::poison(insns, slot),
             Err(fail) => {
@@ -163,6 +164,7 @@ fn one(
     relocation: &CoreRelocation,
     local: &Btf,
     target: &Target<'_>,
+    left: &mut usize,
 ) -> Result<(), Fail> {
     let kind = RelocationKind::ALL.get(relocation.kind as usize).copied();
     let kind = kind.ok_or(Fail::Access("no relocation has this kind"))?;
@@ -171,12 +173,18 @@ fn one(
     if kind == RelocationKind::TypeIdLocal {
         return patch::patch(insns, slot, &old, &old, true);
     }
-    let new = in_target(local, &access, kind, target)?;
+    let new = in_target(local, &access, kind, target, left)?;
     patch::patch(insns, slot, &old, &new, width_fits(local, &old, target.btf, &new))
 }
 
 /// The number in the target's types; all candidates that match must agree on it.
-fn in_target(local: &Btf, access: &Access, kind: RelocationKind, target: &Target<'_>) -> Result<Value, Fail> {
+fn in_target(
+    local: &Btf,
+    access: &Access,
+    kind: RelocationKind,
+    target: &Target<'_>,
+    left: &mut usize,
+) -> Result<Value, Fail> {
     let name = local.name(access.root);
     if name.is_empty() {
         return Err(Fail::Access("the type has no name to be found by"));
@@ -187,7 +195,9 @@ fn in_target(local: &Btf, access: &Access, kind: RelocationKind, target: &Target
         if !kinds_fit(local.kind(access.root), target.btf.kind(candidate)) {
             continue;
         }
-        let Some(matched) = match_candidate(local, access, kind, target.btf, candidate)? else { continue };
+        let Some(matched) = match_candidate(local, access, kind, target.btf, candidate, left)? else {
+            continue;
+        };
         let new = value(target.btf, kind, Some(&matched))?;
         match found {
             None => found = Some((new, matched.bit_offset)),
@@ -209,11 +219,12 @@ fn match_candidate(
     kind: RelocationKind,
     target: &Btf,
     candidate: TypeId,
+    left: &mut usize,
 ) -> Result<Option<Access>, Fail> {
     if !kind.is_type() {
         return access.find_in(local, kind, target, candidate);
     }
-    let mut comparison = Comparison::new(local, target);
+    let mut comparison = Comparison::new(local, target, left);
     let same = match kind {
         RelocationKind::TypeMatches => comparison.matches(access.root, candidate, false, 0)?,
         _ => comparison.compatible(access.root, candidate, 0)?,

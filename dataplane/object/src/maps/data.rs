@@ -8,7 +8,7 @@ use weir_ebpf::abi::MapKind;
 use weir_ebpf::abi::map_kind::create_flags;
 use weir_ebpf::program::Initial;
 
-use super::{Declared, MapBtf};
+use super::{Declared, MapBtf, not_too_many};
 use crate::btf::Btf;
 use crate::elf::{Elf, Section};
 use crate::error::{Fault, ObjectError};
@@ -34,6 +34,7 @@ pub(crate) fn data_maps(
         if section.size == 0 {
             continue;
         }
+        not_too_many(section.name, maps.len())?;
         if section.size > SIZE_MAX {
             let found = format!("{} bytes", section.size);
             return Err(ObjectError::malformed(section.name, None, found, format!("{SIZE_MAX} or fewer")));

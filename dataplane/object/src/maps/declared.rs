@@ -10,7 +10,7 @@ use weir_ebpf::MapSpec;
 use weir_ebpf::abi::MapKind;
 use weir_ebpf::abi::map_kind::create_flags;
 
-use super::{Declared, MapBtf, kind, normalise};
+use super::{Declared, MapBtf, kind, normalise, not_too_many};
 use crate::btf::{Btf, Composite, Kind, Member, TypeId};
 use crate::elf::Elf;
 use crate::error::ObjectError;
@@ -44,6 +44,7 @@ pub(crate) fn declared_maps(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Vec<Decl
         let found = format!("{} bytes of maps without BTF", found.size);
         return Err(ObjectError::malformed(SECTION, None, found, "BTF that describes them; compile with -g"));
     };
+    not_too_many(SECTION, variables.len())?;
     let map = |variable: &crate::btf::SectionVariable| {
         let name = btf.name(variable.variable);
         let offset = u64::from(variable.offset);

@@ -15,7 +15,7 @@ use weir_ebpf::MapSpec;
 use weir_ebpf::abi::MapKind;
 use weir_ebpf::program::Initial;
 
-use super::{Declared, MapBtf, kind, normalise};
+use super::{Declared, MapBtf, kind, normalise, not_too_many};
 use crate::btf::{Btf, Kind};
 use crate::elf::{Elf, Section, SymbolKind};
 use crate::error::ObjectError;
@@ -64,6 +64,7 @@ fn section_maps(
     let mut places: Vec<(u64, &str)> = symbols.map(|symbol| (symbol.value, symbol.name)).collect();
     places.sort_unstable();
     places.dedup_by_key(|(offset, _)| *offset);
+    not_too_many(section.name, maps.len() + places.len())?;
     let ends = places.iter().skip(1).map(|(offset, _)| *offset).chain([section.data.len() as u64]);
     let mut definitions = Vec::with_capacity(places.len());
     for (&(offset, name), end) in places.iter().zip(ends) {

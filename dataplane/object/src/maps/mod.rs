@@ -52,6 +52,22 @@ pub(crate) struct Declared {
     pub(crate) values_at: Option<u64>,
 }
 
+/// Most maps of an object. A program of the kernel's may use 64.
+const MAPS_MAX: usize = 4096;
+
+/// Refuses more maps than any object has.
+fn not_too_many(section: &str, maps: usize) -> Result<(), ObjectError> {
+    if maps > MAPS_MAX {
+        return Err(ObjectError::malformed(
+            section,
+            None,
+            format!("{maps} maps"),
+            format!("{MAPS_MAX} or fewer"),
+        ));
+    }
+    Ok(())
+}
+
 /// Kernel names of the kinds that [`MapKind`] does not have.
 const OTHER_KINDS: &[(u32, &str)] = &[
     (15, "sockmap"),

@@ -60,6 +60,17 @@ impl File {
         number
     }
 
+    /// Adds symbols whose names are the ends of one long name.
+    pub(crate) fn symbols_that_share_a_name(&mut self, length: usize, info: u8, section: u16, size: u64) {
+        let first = self.names.len();
+        self.names.extend(std::iter::repeat_n(b'n', length));
+        self.names.push(0);
+        for at in first..first + length {
+            let number = self.symbol("", info, section, 0, size) as usize;
+            self.symbols[number * 24..][..4].copy_from_slice(&(at as u32).to_le_bytes());
+        }
+    }
+
     /// Adds relocations (offset, symbol) of a section.
     pub(crate) fn relocations(&mut self, of: u32, entries: &[(u64, u32)]) {
         let data = entries.iter().flat_map(|(offset, symbol)| {
