@@ -371,13 +371,13 @@ impl<'room> Context<'room> {
             start @ LL_OFF..NET_OFF => start - LL_OFF - self.skb.link_bytes as i64,
             _ => return None,
         };
-        let bytes = self.from_link(start, len)?;
+        let bytes = self.behind_link(start, len)?;
         Some(bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
     }
 
     /// `len` bytes at an offset from the packet's start; before it there is the link header, for who sees the
     /// packet without it.
-    pub(crate) fn from_link(&self, offset: i64, len: usize) -> Option<&[u8]> {
+    pub(crate) fn behind_link(&self, offset: i64, len: usize) -> Option<&[u8]> {
         let data = self.data_range();
         let link = self.skb.link_bytes;
         let start = usize::try_from(link as i64 + offset).ok()?;

@@ -49,7 +49,7 @@ pub(super) fn load_bytes_relative(call: &mut Call<'_>) -> Result<(), Errno> {
         _ => None,
     };
     let start = start.filter(|_| offset <= 0xffff).map(|start| start + offset as i64);
-    if let Some(bytes) = start.and_then(|start| context.from_link(start, memory.len())) {
+    if let Some(bytes) = start.and_then(|start| context.behind_link(start, memory.len())) {
         memory.write(0, bytes);
         return Ok(());
     }
