@@ -149,3 +149,24 @@ fn tshark(path: &Path, arguments: &[&str]) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
+
+#[test]
+fn capinfos_reads_plain_pcap() {
+    if Command::new("capinfos").arg("--version").output().is_err() {
+        eprintln!("skipped: capinfos is not installed");
+        return;
+    }
+    let mut plain = PcapWriter::new(Vec::new()).unwrap();
+    for number in 0..3_u16 {
+        plain.packet(&Packet::new(1_700_000_000_000_000_001 + u64::from(number), &udp(number, 20))).unwrap();
+    }
+    let path = std::env::temp_dir().join(format!("weir-io-{}-plain.pcap", std::process::id()));
+    std::fs::write(&path, plain.finish().unwrap()).unwrap();
+    let asked = ["-T", "-M", "-t", "-E", "-c", "-d", "-S", "-a", "-e"];
+    let shown = Command::new("capinfos").args(asked).arg(&path).output().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    for wanted in ["nsecpcap", "ether", "\t3\t", "\t186\t", "1700000000.000000001", "1700000000.000000003"] {
+        assert!(shown.contains(wanted), "no {wanted:?} in\n{shown}");
+    }
+}

@@ -224,3 +224,19 @@ fn tshark_finds_nothing_to_remark() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
 }
+
+/// Run by hand: `cargo test --release -p weir-io --test traffic -- --ignored --nocapture rate`.
+#[test]
+#[ignore = "a measurement, for a quiet machine and a release build"]
+fn rate_of_generation() {
+    let begin = std::time::Instant::now();
+    let spec = Spec { packets: 1_000_000, ..Spec::default() };
+    let capture = Traffic::new(&spec).unwrap().capture(&Limits::default()).unwrap();
+    let made = begin.elapsed();
+    let info = Info::of(&capture);
+    println!(
+        "a million packets, {} bytes: made in {made:?}, looked at in {:?}",
+        info.all.bytes,
+        begin.elapsed() - made
+    );
+}
