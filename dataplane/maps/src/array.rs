@@ -89,9 +89,7 @@ impl Array {
     }
 
     fn check_update(&self, index: usize, flags: u64) -> Done {
-        let known = if self.percpu { flag::EXIST } else { flag::EXIST | flag::LOCK };
-        let kind = flags & !if self.percpu { 0 } else { flag::LOCK };
-        if kind > flag::EXIST || flags & !(known | flag::NOEXIST) != 0 {
+        if flags & !flag::LOCK > flag::EXIST {
             return Err(Errno::EINVAL);
         }
         if index >= self.len {

@@ -199,9 +199,9 @@ impl Hash {
     unsafe fn put<K: Key>(&self, cpu: usize, key: &K, source: Source, flags: u64) -> Done {
         let mut ready = 0;
         let result = loop {
-            // Evicting locks another bucket, so it comes first (as in `htab_lru_map_update_elem`).
-            if self.lru && ready == 0 && self.table.find(key) == 0 {
-                ready = self.new_slot(cpu)?;
+            if self.lru && ready == 0 {
+                // SAFETY: the caller's promise.
+                ready = unsafe { self.ready_slot(cpu, key, source)? };
             }
             // SAFETY: the caller's promise.
             match unsafe { self.try_put(cpu, key, source, flags, &mut ready) } {
@@ -214,6 +214,23 @@ impl Hash {
             self.pools.give(ready);
         }
         result
+    }
+
+    /// A slot for an update of an LRU table, taken before the bucket is locked since evicting locks another;
+    /// or 0 when none is needed. As in `htab_lru_map_update_elem` the value is written at once, and seen by a
+    /// program that holds the slot's last value even if the update then fails. Unlike there, nobody is evicted
+    /// for a key that is present: the CPU's spare serves it.
+    unsafe fn ready_slot<K: Key>(&self, cpu: usize, key: &K, source: Source) -> Result<u32, Errno> {
+        let present = self.table.find(key) != 0;
+        if self.rows.is_some() {
+            return if present { Ok(0) } else { self.new_slot(cpu) };
+        }
+        let slot = if present { self.pools.take(cpu) } else { self.new_slot(cpu)? };
+        if slot != 0 {
+            // SAFETY: the slot is this call's alone; the caller's promise.
+            unsafe { self.shape.store(self.value(slot, 0), source.of(0, self), false) };
+        }
+        Ok(slot)
     }
 
     /// One attempt under the bucket's lock; uses the slot in `ready` if there is one.
@@ -239,7 +256,7 @@ impl Hash {
             }
             (Some(place), _) => {
                 let slot = match std::mem::take(ready) {
-                    0 => self.slot_for_replacing(cpu),
+                    0 => self.take_spare(cpu),
                     slot => slot,
                 };
                 // SAFETY: `slot` is this call's alone; the caller's promise.
@@ -263,15 +280,6 @@ impl Hash {
                 bucket.insert(home, slot);
                 Ok(())
             }
-        }
-    }
-
-    /// Plain tables use the CPU's spare. LRU tables take a free slot, so that slots go round as in the kernel,
-    /// and the spare only when there is none: the kernel evicts another key there.
-    fn slot_for_replacing(&self, cpu: usize) -> u32 {
-        match if self.lru { self.pools.take(cpu) } else { 0 } {
-            0 => self.take_spare(cpu),
-            slot => slot,
         }
     }
 
