@@ -77,35 +77,38 @@ impl Layout {
 }
 
 impl Declarations {
-    /// Reads members up to `}` and `;`, or `} name;`.
+    /// Reads members up to `};`, or up to `} name;` inside another; answers with that name, too.
     fn composite<'t>(
         &mut self,
         name: &str,
         union: bool,
         words: &mut impl Iterator<Item = &'t str>,
-    ) -> (TypeId, Shape) {
+    ) -> (TypeId, Shape, &'t str) {
         let mut layout = Layout { union, bits: 0, size: 0, align: 1, members: Vec::new() };
-        loop {
+        let declarator = loop {
             let word = words.next().unwrap_or("};");
-            if word == "};" {
-                break;
+            match word {
+                "};" => break "",
+                "}" => break words.next().unwrap_or(""),
+                _ => {}
             }
             if matches!(word, "struct" | "union") {
                 assert_eq!(words.next(), Some("{"), "inside {name}, only anonymous ones");
-                let (of, shape) = self.composite("", word == "union", words);
-                let bit_offset = layout.place(shape, 0);
-                layout.members.push(Member { name: self.builder.name(""), of, bit_offset, bits: 0 });
+                let (of, shape, declarator) = self.composite("", word == "union", words);
+                self.member(&mut layout, of, shape, declarator);
                 continue;
             }
             let (of, shape) = self.named(word);
             self.member(&mut layout, of, shape, words.next().unwrap_or(""));
-        }
+        };
         let shape = Shape { size: layout.size.next_multiple_of(layout.align), align: layout.align };
         let composite = Composite { size: shape.size, members: layout.members };
         let kind = if union { Kind::Union(composite) } else { Kind::Struct(composite) };
         let id = self.builder.add(name, kind);
-        self.named.insert(name.to_owned(), (id, shape));
-        (id, shape)
+        if !name.is_empty() {
+            self.named.insert(name.to_owned(), (id, shape));
+        }
+        (id, shape, declarator)
     }
 
     /// `name;`, `name[n];` or `name:bits;`.
