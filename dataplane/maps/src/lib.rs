@@ -18,7 +18,6 @@ mod empty;
 mod hash;
 mod keys;
 mod lpm_trie;
-mod lru;
 mod map;
 mod map_of_maps;
 mod perf_event_array;
@@ -28,7 +27,6 @@ mod ringbuf;
 mod slots;
 pub mod spin;
 mod storage;
-mod table;
 mod target;
 #[cfg(test)]
 mod tests;
