@@ -24,7 +24,7 @@ fn the_kernel_answers_the_corpus_alike() {
         return;
     }
     let mut wrong = Vec::new();
-    for case in case::all() {
+    for case in case::all().into_iter().filter(|case| !case.kernel_skipped) {
         let wanted = case.kernel.clone().unwrap_or(case.answer.clone());
         let name = format!("{}: {}", case.file, case.name);
         let (accepted, log) = match verdict(&case.program) {

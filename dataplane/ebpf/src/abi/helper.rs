@@ -152,7 +152,7 @@ helpers! {
     /// Mends the TCP, UDP or ICMP checksum for a changed field.
     L4CsumReplace = 11, "bpf_l4_csum_replace", [Context, Anything, Anything, Anything, Anything] -> Integer, TC, packet;
     /// Goes on in another program; returns only when it cannot, and then nothing (`RET_VOID`).
-    TailCall = 12, "bpf_tail_call", [Context, Map, Anything] -> Void, ALL, packet;
+    TailCall = 12, "bpf_tail_call", [Context, Map, Anything] -> Void, ALL;
     /// Sends a copy of the packet out of a port.
     CloneRedirect = 13, "bpf_clone_redirect", [Context, Anything, Anything] -> Integer, TC, packet;
     /// The sender's cgroup class; always 0 here.

@@ -75,6 +75,26 @@ impl Explorer<'_> {
         self.push(start, state)
     }
 
+    /// A tail call that succeeds ends this function: a path goes on where its caller does, with any
+    /// answer and a packet that may have moved. When it fails nothing happened, and this path goes on.
+    pub(crate) fn tail_call(&mut self) -> Check {
+        self.check_nothing_held("tail_call")?;
+        let frame = self.state.frame();
+        if frame.callback {
+            return self.refuse(Rule::Unsupported, "weir does not let callbacks tail call");
+        }
+        if self.state.frames.len() == 1 {
+            return Ok(());
+        }
+        let after = frame.callsite + 1;
+        let here = self.state.clone();
+        self.state.frames.pop();
+        self.state.set(Reg::R0, Value::unknown());
+        self.forget_packet();
+        let gone = std::mem::replace(&mut self.state, here);
+        self.push(after, gone)
+    }
+
     pub(crate) fn exit(&mut self) -> Check<Step> {
         if self.state.frames.len() == 1 {
             self.read(Reg::R0)?;

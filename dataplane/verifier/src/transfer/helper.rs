@@ -33,7 +33,10 @@ impl Explorer<'_> {
             && !compat::fits(spec.kind, helper)
         {
             let (kind, name) = (spec.kind as u32, helper.name());
-            let message = format!("cannot pass map_type {kind} into func {name}#{number}");
+            let message = match helper {
+                Helper::TailCall => "expected prog array map for tail call".to_owned(),
+                _ => format!("cannot pass map_type {kind} into func {name}#{number}"),
+            };
             return self.refuse(Rule::MapHelper, message);
         }
         self.note_call(helper, &call);
@@ -41,7 +44,7 @@ impl Explorer<'_> {
             self.release(id)?;
         }
         match helper {
-            Helper::TailCall => self.check_nothing_held("tail_call")?,
+            Helper::TailCall => self.tail_call()?,
             Helper::Loop | Helper::ForEachMapElem => self.push_callback(helper, &call)?,
             _ => {}
         }
@@ -110,7 +113,7 @@ impl Explorer<'_> {
     }
 
     /// Packet pointers become numbers; the packet may have moved (`clear_all_pkt_pointers`).
-    fn forget_packet(&mut self) {
+    pub(crate) fn forget_packet(&mut self) {
         self.state.for_each(|value| {
             if value
                 .as_pointer()

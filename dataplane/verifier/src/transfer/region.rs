@@ -38,13 +38,16 @@ impl Explorer<'_> {
             return Ok(());
         }
         let tnum = pointer.var.tnum();
-        let known = i64::from(pointer.off) + off + tnum.value() as i64;
+        // Strict alignment means what machines that need it have: headers start at 2 (NET_IP_ALIGN).
+        let start = if pointer.kind.is_packet() { 2 } else { 0 };
+        let known = start + i64::from(pointer.off) + off + tnum.value() as i64;
         let low = u64::from(size) - 1;
         if tnum.mask() & low == 0 && known as u64 & low == 0 {
             return Ok(());
         }
         let var = number_text(pointer);
-        let message = format!("misaligned {what}access off {var}+{}+{off} size {size}", pointer.off);
+        let start = if start == 0 { String::new() } else { format!("{start}+") };
+        let message = format!("misaligned {what}access off {start}{var}+{}+{off} size {size}", pointer.off);
         self.refuse(Rule::Misaligned, message)
     }
 

@@ -11,7 +11,8 @@
 //!     r0 = 2
 //!     exit
 //! accept                       (or: reject RULE: MESSAGE)
-//! kernel accepts               (or: kernel says MESSAGE — only where weir differs, with `why`)
+//! kernel accepts               (or: kernel says MESSAGE; only where weir differs, with `why`)
+//! kernel skipped               (it cannot be asked, with `why`)
 //! ```
 
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each test binary uses its part")]
@@ -38,6 +39,8 @@ pub struct Case {
     pub answer: Answer,
     /// What the kernel answers where it differs: accepts, or a part of its message.
     pub kernel: Option<Answer>,
+    /// Why the kernel is not asked.
+    pub kernel_skipped: bool,
 }
 
 /// Every case in `tests/corpus/verifier`.
@@ -71,11 +74,13 @@ fn parse(file: &str, text: &str) -> Case {
     let mut kind = ProgramType::Xdp;
     let (mut maps, mut names, mut license, mut strict) = (Vec::new(), Vec::new(), "GPL".to_owned(), false);
     let (mut code, mut in_code, mut answer, mut kernel) = (String::new(), false, None, None);
+    let mut skipped = false;
     for line in lines {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.first() {
             Some(&"accept") => (in_code, answer) = (false, Some(Answer::Accept)),
             Some(&"reject") => (in_code, answer) = (false, Some(rejection(line))),
+            Some(&"kernel") if words.get(1) == Some(&"skipped") => skipped = true,
             Some(&"kernel") => kernel = Some(kernel_answer(line)),
             _ if in_code => {
                 code.push_str(line);
@@ -121,7 +126,7 @@ fn parse(file: &str, text: &str) -> Case {
     let mut program = Program::from_insns("main", kind, insns);
     (program.maps, program.license, program.strict_alignment) = (maps, license, strict);
     let answer = answer.unwrap_or_else(|| panic!("{context}: accept or reject?"));
-    Case { file: file.to_owned(), name, program: Arc::new(program), answer, kernel }
+    Case { file: file.to_owned(), name, program: Arc::new(program), answer, kernel, kernel_skipped: skipped }
 }
 
 fn rejection(line: &str) -> Answer {
