@@ -99,15 +99,26 @@ impl Emitter<'_> {
     }
 
     fn shift_bmi2(&mut self, width: Width, op: Shift, dst: Gpr, src: Gpr) {
-        let (dst, src) = (dst.number(), src.number());
         let ops = &mut self.asm.ops;
         match (op, width) {
-            (Shift::Shl, Width::W32) => dynasm!(ops ; .arch x64 ; shlx Rd(dst), Rd(dst), Rd(src)),
-            (Shift::Shl, Width::W64) => dynasm!(ops ; .arch x64 ; shlx Rq(dst), Rq(dst), Rq(src)),
-            (Shift::Shr, Width::W32) => dynasm!(ops ; .arch x64 ; shrx Rd(dst), Rd(dst), Rd(src)),
-            (Shift::Shr, Width::W64) => dynasm!(ops ; .arch x64 ; shrx Rq(dst), Rq(dst), Rq(src)),
-            (Shift::Sar, Width::W32) => dynasm!(ops ; .arch x64 ; sarx Rd(dst), Rd(dst), Rd(src)),
-            (Shift::Sar, Width::W64) => dynasm!(ops ; .arch x64 ; sarx Rq(dst), Rq(dst), Rq(src)),
+            (Shift::Shl, Width::W32) => {
+                dynasm!(ops ; .arch x64 ; shlx Rd(dst as u8), Rd(dst as u8), Rd(src as u8))
+            }
+            (Shift::Shl, Width::W64) => {
+                dynasm!(ops ; .arch x64 ; shlx Rq(dst as u8), Rq(dst as u8), Rq(src as u8))
+            }
+            (Shift::Shr, Width::W32) => {
+                dynasm!(ops ; .arch x64 ; shrx Rd(dst as u8), Rd(dst as u8), Rd(src as u8))
+            }
+            (Shift::Shr, Width::W64) => {
+                dynasm!(ops ; .arch x64 ; shrx Rq(dst as u8), Rq(dst as u8), Rq(src as u8))
+            }
+            (Shift::Sar, Width::W32) => {
+                dynasm!(ops ; .arch x64 ; sarx Rd(dst as u8), Rd(dst as u8), Rd(src as u8))
+            }
+            (Shift::Sar, Width::W64) => {
+                dynasm!(ops ; .arch x64 ; sarx Rq(dst as u8), Rq(dst as u8), Rq(src as u8))
+            }
             (Shift::Ror, _) => unreachable!("no instruction rotates by a register"),
         }
     }

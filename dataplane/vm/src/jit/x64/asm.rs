@@ -37,11 +37,6 @@ pub(crate) enum Gpr {
 }
 
 impl Gpr {
-    /// The number as dynasm's dynamic registers want it.
-    pub(crate) const fn number(self) -> u8 {
-        self as u8
-    }
-
     const fn low(self) -> u8 {
         self as u8 & 7
     }
@@ -376,11 +371,6 @@ impl Asm {
                 self.ops.push_i32(imm);
             }
         }
-    }
-
-    /// `lea dst, [base + displacement]`.
-    pub(crate) fn lea(&mut self, dst: Gpr, base: Gpr, displacement: i32) {
-        self.encode(Size::DW, &[0x8d], dst as u8, Rm::Mem(base, displacement), false);
     }
 
     /// The address of a label.

@@ -132,10 +132,6 @@ fn registers(insn: &Insn) -> [Option<Reg>; 2] {
 }
 
 impl Emitter<'_> {
-    pub(super) fn frame(&self) -> &Frame {
-        &self.frames[self.function]
-    }
-
     pub(super) fn prologue(&mut self) {
         let frame = self.frames[self.function].clone();
         if frame.linked {
