@@ -59,7 +59,7 @@ pub enum LoadError {
         /// The program.
         program: String,
         /// Why.
-        source: JitError,
+        source: Box<JitError>,
     },
 }
 
@@ -99,7 +99,10 @@ impl Loaded {
             Engine::Jit => {
                 let name = || program.name.clone();
                 let compiled = Compiled::new(&verified, &maps);
-                Some(compiled.map_err(|source| LoadError::Jit { program: name(), source })?)
+                Some(
+                    compiled
+                        .map_err(|source| LoadError::Jit { program: name(), source: Box::new(source) })?,
+                )
             }
         };
         Ok(Self { verified, code: Arc::new(Code { program, maps }), compiled })
@@ -127,7 +130,7 @@ impl Loaded {
             run.finish();
             return r0;
         }
-        let setup = Setup { budget: u64::MAX, any_helper: false, granted: None, observer: None };
+        let setup = Setup { budget: u64::MAX, any_helper: false, granted: None, stack: None, observer: None };
         let (result, _) = interpreter::run(&self.code, run, context, setup);
         result.unwrap_or_else(|fault| {
             run.set_fault(fault);

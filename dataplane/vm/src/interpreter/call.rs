@@ -11,7 +11,7 @@ use crate::helpers;
 use crate::run::Run;
 
 /// What r1 to r5 hold after a call: no program may read them.
-const CLOBBERED: u64 = 0xdead_beef_dead_beef;
+pub(crate) const CLOBBERED: u64 = 0xdead_beef_dead_beef;
 
 impl Machine<'_> {
     pub(super) fn call_helper(&mut self, number: u64) -> Result<(), FaultKind> {

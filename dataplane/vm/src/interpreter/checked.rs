@@ -66,6 +66,7 @@ impl Checked {
             budget: options.budget,
             any_helper: options.any_helper,
             granted: options.memory.map(exposed),
+            stack: None,
             observer: options.observer,
         };
         super::run(&self.code, run, context, setup)
@@ -73,7 +74,7 @@ impl Checked {
 }
 
 /// The addresses of memory that a program may touch until its borrow ends.
-fn exposed(memory: &mut [u8]) -> Range<u64> {
+pub(crate) fn exposed(memory: &mut [u8]) -> Range<u64> {
     let start = memory.as_mut_ptr().expose_provenance() as u64;
     start..start + memory.len() as u64
 }

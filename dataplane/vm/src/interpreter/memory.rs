@@ -6,7 +6,7 @@ use std::sync::Arc;
 use weir_ebpf::ProgramType;
 use weir_ebpf::abi::context::FieldAccess;
 use weir_ebpf::abi::map_kind::create_flags;
-use weir_ebpf::abi::{ContextField, MAX_CALL_FRAMES, MAX_STACK, MapKind};
+use weir_ebpf::abi::{ContextField, MAX_STACK, MapKind};
 use weir_maps::Map;
 
 use super::fault::{Access, FaultKind, Near};
@@ -66,6 +66,9 @@ pub enum Place {
 /// Words of a frame's stack.
 const WORDS: usize = MAX_STACK / 8;
 
+/// The stack of each frame; more than are active after a deep call.
+pub(crate) type Stacks = Vec<Box<[u64; WORDS]>>;
+
 /// High bits of the values that stand for functions: no address looks like them.
 const FUNCTION: u64 = 0xfb9f_0000_0000_0000;
 
@@ -84,8 +87,7 @@ pub(super) fn function_slot(value: u64) -> Option<usize> {
 pub(super) struct Memory {
     pub(super) context: *mut Context<'static>,
     pub(super) kind: ProgramType,
-    /// The stack of each frame; more than are active after a deep call.
-    stack: Vec<Box<[u64; WORDS]>>,
+    pub(super) stack: Stacks,
     /// Keys that callbacks of a map walk were given: address and bytes, readable.
     pub(super) keys: Vec<(u64, u64)>,
     /// Reserved ring records: address and bytes.
@@ -100,16 +102,9 @@ impl Memory {
         context: *mut Context<'static>,
         kind: ProgramType,
         granted: Option<Range<u64>>,
+        stack: Stacks,
     ) -> Self {
-        Self {
-            context,
-            kind,
-            stack: Vec::new(),
-            keys: Vec::new(),
-            records: Vec::new(),
-            met: Vec::new(),
-            granted,
-        }
+        Self { context, kind, stack, keys: Vec::new(), records: Vec::new(), met: Vec::new(), granted }
     }
 
     /// The value of r10 in a frame: the address behind its stack.

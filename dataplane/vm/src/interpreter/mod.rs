@@ -21,9 +21,11 @@ use weir_ebpf::isa::Insn;
 use weir_ebpf::{Program, Reg};
 use weir_maps::Map;
 
+pub(crate) use call::CLOBBERED;
 pub use checked::{Checked, Options};
 pub use fault::{Access, Fault, FaultKind, Near};
 pub use memory::Place;
+pub(crate) use memory::Stacks;
 
 use crate::context::Context;
 use crate::run::Run;
@@ -126,6 +128,8 @@ pub(crate) struct Setup<'m> {
     pub(crate) any_helper: bool,
     /// Memory besides the context: its address goes to r1 in the context's place, its length to r2.
     pub(crate) granted: Option<Range<u64>>,
+    /// Stacks to use, for a caller who wants to know where they are; they come back as the run left them.
+    pub(crate) stack: Option<&'m mut Stacks>,
     pub(crate) observer: Option<&'m mut dyn Observer>,
 }
 
@@ -139,7 +143,11 @@ pub(crate) fn run(
     let kind = code.program.kind;
     run.begin(kind, context);
     run.call_function = call::call_function;
-    let memory = Memory::new(run.context, kind, setup.granted.clone());
+    let (stacks, lent) = match setup.stack {
+        Some(place) => (std::mem::take(place), Some(place)),
+        None => (Stacks::new(), None),
+    };
+    let memory = Memory::new(run.context, kind, setup.granted.clone(), stacks);
     let mut machine = Machine {
         run: std::ptr::from_mut(run).cast(),
         memory,
@@ -167,6 +175,9 @@ pub(crate) fn run(
         (Err(kind), _) | (Ok(_), Some(kind)) => Err(Fault { program, slot, kind }),
     };
     let executed = machine.executed;
+    if let Some(place) = lent {
+        *place = machine.memory.stack;
+    }
     run.finish();
     (result, executed)
 }

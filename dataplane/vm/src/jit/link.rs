@@ -11,6 +11,9 @@ pub(crate) struct Link<'a> {
     pub(crate) helper: &'a dyn Fn(u32) -> Option<usize>,
     /// What there is to know of each of the program's maps.
     pub(crate) maps: &'a [MapLink],
+    /// Whether the code must see exactly what the checked interpreter sees, down to the addresses of its
+    /// stack ([`super::replay`]).
+    pub(crate) exact: bool,
 }
 
 /// Where a map is, and where its values are when their addresses can be computed.

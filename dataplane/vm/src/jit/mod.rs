@@ -9,6 +9,7 @@
 //! of a program that is entered from outside (the first one, callbacks) can be called from Rust.
 
 mod link;
+pub mod replay;
 mod runtime;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use crate::helpers;
 use crate::run::{HelperFn, Run};
 
 pub(crate) use link::{Link, MapLink};
+pub use replay::{ReplayError, replay};
 
 /// Why a program has no machine code.
 #[derive(Debug, Error)]
@@ -82,7 +84,7 @@ impl Compiled {
     pub(crate) fn new(verified: &Verified, maps: &[Arc<Map>]) -> Result<Self, JitError> {
         let maps: Vec<_> = maps.iter().map(MapLink::new).collect();
         let helper = |number| Helper::new(number).map(|helper| helpers::body(helper) as *const () as usize);
-        let link = Link { helper: &helper, maps: &maps };
+        let link = Link { helper: &helper, maps: &maps, exact: false };
         Self::build(verified.program(), Some(verified.facts()), &link)
     }
 

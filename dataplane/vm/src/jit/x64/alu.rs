@@ -102,22 +102,22 @@ impl Emitter<'_> {
         let ops = &mut self.asm.ops;
         match (op, width) {
             (Shift::Shl, Width::W32) => {
-                dynasm!(ops ; .arch x64 ; shlx Rd(dst as u8), Rd(dst as u8), Rd(src as u8))
+                dynasm!(ops ; .arch x64 ; shlx Rd(dst), Rd(dst), Rd(src))
             }
             (Shift::Shl, Width::W64) => {
-                dynasm!(ops ; .arch x64 ; shlx Rq(dst as u8), Rq(dst as u8), Rq(src as u8))
+                dynasm!(ops ; .arch x64 ; shlx Rq(dst), Rq(dst), Rq(src))
             }
             (Shift::Shr, Width::W32) => {
-                dynasm!(ops ; .arch x64 ; shrx Rd(dst as u8), Rd(dst as u8), Rd(src as u8))
+                dynasm!(ops ; .arch x64 ; shrx Rd(dst), Rd(dst), Rd(src))
             }
             (Shift::Shr, Width::W64) => {
-                dynasm!(ops ; .arch x64 ; shrx Rq(dst as u8), Rq(dst as u8), Rq(src as u8))
+                dynasm!(ops ; .arch x64 ; shrx Rq(dst), Rq(dst), Rq(src))
             }
             (Shift::Sar, Width::W32) => {
-                dynasm!(ops ; .arch x64 ; sarx Rd(dst as u8), Rd(dst as u8), Rd(src as u8))
+                dynasm!(ops ; .arch x64 ; sarx Rd(dst), Rd(dst), Rd(src))
             }
             (Shift::Sar, Width::W64) => {
-                dynasm!(ops ; .arch x64 ; sarx Rq(dst as u8), Rq(dst as u8), Rq(src as u8))
+                dynasm!(ops ; .arch x64 ; sarx Rq(dst), Rq(dst), Rq(src))
             }
             (Shift::Ror, _) => unreachable!("no instruction rotates by a register"),
         }

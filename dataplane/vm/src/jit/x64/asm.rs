@@ -46,6 +46,12 @@ impl Gpr {
     }
 }
 
+impl From<Gpr> for u8 {
+    fn from(reg: Gpr) -> u8 {
+        reg as u8
+    }
+}
+
 /// The operand that may be in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rm {

@@ -7,12 +7,13 @@ use weir_ebpf::isa::{Size, Width};
 
 use super::asm::{Arith, Flag, Gpr, Rm};
 use super::{Emitter, JitError, RUN, gpr};
+use crate::interpreter;
 use crate::jit::runtime;
 use crate::run::offset;
 
 impl Emitter<'_> {
     pub(super) fn call(&mut self, slot: usize, number: u32) -> Result<(), JitError> {
-        if number == Helper::TailCall as u32 {
+        if !self.link.exact && number == Helper::TailCall as u32 {
             self.tail_call(slot);
             return Ok(());
         }
@@ -21,7 +22,17 @@ impl Emitter<'_> {
         }
         let body = (self.link.helper)(number).ok_or(JitError::Helper { slot, number })?;
         self.call_outside(body);
+        self.clobber_exactly();
         Ok(())
+    }
+
+    /// Leaves in the argument registers what the checked interpreter leaves there.
+    fn clobber_exactly(&mut self) {
+        if self.link.exact {
+            for reg in Reg::ARGS {
+                self.asm.constant(gpr(reg), interpreter::CLOBBERED);
+            }
+        }
     }
 
     /// Calls a C function that takes the run first. The frame has aligned the stack.
@@ -33,6 +44,9 @@ impl Emitter<'_> {
     pub(super) fn call_local(&mut self, slot: usize, off: i32) -> Result<(), JitError> {
         let callee = self.callee(slot, off)?;
         let (entry, door) = (self.frames[callee].entry, self.frames[callee].door);
+        if door && self.link.exact {
+            return Err(JitError::Insn { slot, what: "a call of the program by itself" });
+        }
         if door {
             dynasm!(self.asm.ops ; .arch x64 ; mov rdi, r12);
         }
@@ -50,6 +64,7 @@ impl Emitter<'_> {
             self.asm.arith_imm(Width::W64, Arith::Cmp, Rm::Reg(Gpr::R11), number as i32);
             self.asm.jump_if(Flag::NotEqual, next);
             self.call_outside(body);
+            self.clobber_exactly();
             self.asm.jump(done);
             self.asm.bind(next);
         }

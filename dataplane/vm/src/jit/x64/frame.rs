@@ -2,12 +2,13 @@
 
 use dynasmrt::{DynasmApi as _, dynasm};
 use weir_ebpf::abi::MAX_STACK;
-use weir_ebpf::isa::{Imm64, Source, Width};
+use weir_ebpf::isa::{AtomicOp, Imm64, Size, Source, Width};
 use weir_ebpf::{Insn, Program, Reg};
 use weir_verifier::Facts;
 
-use super::asm::{Asm, Gpr, Label};
+use super::asm::{Arith, Asm, Gpr, Label, Rm};
 use super::{Emitter, JitError, RUN, gpr};
+use crate::run::offset;
 
 /// A function of the program as machine code sees it.
 #[derive(Clone, Debug)]
@@ -29,12 +30,15 @@ pub(super) struct Frame {
     pub(super) saved: Vec<Gpr>,
     /// Bytes between rbp and what is saved.
     pub(super) stack: i32,
+    /// Whether the stack is the checked interpreter's, and rbp not the frame's but its own.
+    pub(super) exact: bool,
 }
 
 /// Finds out what each function needs.
 pub(super) fn frames(
     program: &Program,
     facts: Option<&Facts>,
+    exact: bool,
     asm: &mut Asm,
 ) -> Result<Vec<Frame>, JitError> {
     let ends = program.functions.iter().skip(1).map(|next| next.start).chain([program.insns.len()]);
@@ -48,7 +52,8 @@ pub(super) fn frames(
             insns.iter().enumerate().filter(|(at, _)| reached(function.start + at)).map(|(_, insn)| insn);
         let stack = facts.map_or(MAX_STACK as u32, |facts| facts.functions[number].stack_bytes);
         let door = number == 0 || is_callback(program, function.start);
-        frames.push(Frame::new(function.start, end, asm.label(), door, stack, live));
+        let frame = Frame::new(function.start, end, asm.label(), door, stack, live);
+        frames.push(if exact { frame.exact() } else { frame });
     }
     Ok(frames)
 }
@@ -99,7 +104,45 @@ impl Frame {
         let stack = stack.next_multiple_of(8) as usize;
         let pushed = 8 * saved.len();
         let stack = if linked { (stack + pushed).next_multiple_of(16) - pushed } else { 0 };
-        Self { start, end, entry, door, run, linked, saved, stack: stack as i32 }
+        Self { start, end, entry, door, run, linked, saved, stack: stack as i32, exact: false }
+    }
+
+    /// The same function for a replay: all is saved, and nothing of the program's lies in the frame.
+    fn exact(self) -> Self {
+        let kept = [Reg::R6, Reg::R7, Reg::R8, Reg::R9, Reg::R10];
+        let mut saved: Vec<Gpr> = kept.into_iter().map(gpr).collect();
+        // Five pushes and the return address are 48 bytes: aligned; so are seven.
+        saved.extend(if self.door { [RUN, Gpr::R11].as_slice() } else { &[] });
+        Self { exact: true, run: true, linked: false, saved, stack: 0, ..self }
+    }
+}
+
+/// The register that an instruction writes, but for those that calls clobber.
+pub(super) fn written(insn: &Insn) -> Option<Reg> {
+    match insn {
+        Insn::Alu { dst, .. }
+        | Insn::Mov { dst, .. }
+        | Insn::MovSx { dst, .. }
+        | Insn::Neg { dst, .. }
+        | Insn::Swap { dst, .. }
+        | Insn::LoadImm64 { dst, .. }
+        | Insn::Load { dst, .. }
+        | Insn::LoadAcquire { dst, .. } => Some(*dst),
+        Insn::Atomic { op: AtomicOp::CmpXchg, .. } => Some(Reg::R0),
+        Insn::Atomic { op, src, .. } => op.fetches().then_some(*src),
+        Insn::LoadPacket { .. } => Some(Reg::R0),
+        Insn::SecondHalf
+        | Insn::Store { .. }
+        | Insn::StoreRelease { .. }
+        | Insn::Goto { .. }
+        | Insn::GotoLong { .. }
+        | Insn::Branch { .. }
+        | Insn::MayGoto { .. }
+        | Insn::Call { .. }
+        | Insn::CallLocal { .. }
+        | Insn::CallKfunc { .. }
+        | Insn::CallReg { .. }
+        | Insn::Exit => None,
     }
 }
 
@@ -138,12 +181,7 @@ impl Emitter<'_> {
             dynasm!(self.asm.ops ; .arch x64 ; push rbp ; mov rbp, rsp);
         }
         if frame.stack > 0 {
-            self.asm.arith_imm(
-                Width::W64,
-                super::asm::Arith::Sub,
-                super::asm::Rm::Reg(Gpr::Rsp),
-                frame.stack,
-            );
+            self.asm.arith_imm(Width::W64, Arith::Sub, Rm::Reg(Gpr::Rsp), frame.stack);
         }
         for reg in &frame.saved {
             self.push(*reg);
@@ -151,11 +189,32 @@ impl Emitter<'_> {
         if frame.door && frame.run {
             dynasm!(self.asm.ops ; .arch x64 ; mov r12, rdi);
         }
+        if frame.exact {
+            self.begin_exactly(frame.door);
+        }
+    }
+
+    /// Sets registers as the checked interpreter has them when a function begins. `Run::engine` points to the
+    /// current frame's stack top in a list of them.
+    fn begin_exactly(&mut self, door: bool) {
+        let tops = Rm::Mem(RUN, offset::ENGINE as i32);
+        if door {
+            for reg in [Reg::R0, Reg::R3, Reg::R4, Reg::R5, Reg::R6, Reg::R7, Reg::R8, Reg::R9] {
+                self.asm.constant(gpr(reg), 0);
+            }
+        } else {
+            self.asm.arith_imm(Width::W64, Arith::Add, tops, 8);
+        }
+        self.asm.load(Size::DW, Gpr::Rbp, tops);
+        self.asm.load(Size::DW, Gpr::Rbp, Rm::Mem(Gpr::Rbp, 0));
     }
 
     /// Takes the frame down, up to the return address. r10, r11, rdi and the argument registers stay.
     pub(super) fn epilogue(&mut self) {
         let frame = self.frames[self.function].clone();
+        if frame.exact && !frame.door {
+            self.asm.arith_imm(Width::W64, Arith::Sub, Rm::Mem(RUN, offset::ENGINE as i32), 8);
+        }
         for reg in frame.saved.iter().rev() {
             self.pop(*reg);
         }

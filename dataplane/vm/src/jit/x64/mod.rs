@@ -54,7 +54,7 @@ pub(crate) fn emit(
 ) -> Result<Output, JitError> {
     let mut asm = Asm::new(base, shorts);
     let labels = program.insns.iter().map(|_| asm.label()).collect();
-    let frames = frame::frames(program, facts, &mut asm)?;
+    let frames = frame::frames(program, facts, link.exact, &mut asm)?;
     let mut emitter = Emitter { asm, program, facts, link, frames, labels, function: 0 };
     let mut slots = vec![0; program.insns.len()];
     for function in 0..emitter.frames.len() {
@@ -110,19 +110,32 @@ impl Emitter<'_> {
         self.asm.bind(entry);
         self.prologue();
         let mut last = None;
-        for slot in start..end {
-            slots[slot] = self.asm.position() as u32;
+        for (slot, offset) in (start..end).zip(&mut slots[start..end]) {
+            *offset = self.asm.position() as u32;
             let label = self.labels[slot];
             self.asm.bind(label);
             if self.reached(slot) {
+                self.keep_frame_pointer(slot)?;
                 self.insn(slot)?;
                 last = Some(self.program.insns[slot]);
             }
         }
         if last.is_none_or(|insn| insn.falls_through()) {
+            // Proven programs do not come here; others must not go on into the next function.
+            if self.facts.is_none() {
+                return Err(JitError::Target { slot: end - 1, target: end as i64 });
+            }
             self.asm.ops.push(PADDING);
         }
         Ok(())
+    }
+
+    /// Refuses what only the verifier otherwise keeps out: r10 may not change.
+    fn keep_frame_pointer(&self, slot: usize) -> Result<(), JitError> {
+        match frame::written(&self.program.insns[slot]) {
+            Some(Reg::R10) => Err(JitError::Insn { slot, what: "a write to r10" }),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Whether any path comes to the slot.
