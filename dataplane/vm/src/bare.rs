@@ -1,22 +1,22 @@
 //! Bare programs: no packet and no context, only memory, its address in r1 and its length in r2, and all
 //! 64 bits of r0 as the answer. This is what instruction-set suites speak of (bpf_conformance).
 //!
-//! The checked interpreter runs any of them. Machine code runs one in two cases. If the verifier accepts
-//! the program as a function that an XDP program calls with its packet ([`as_xdp`]), it is proven. If
-//! not (the suite shifts by more than the width, and calls helpers by register), the program must be
-//! [`harmless`] and have run to its end in the interpreter before, on the same memory.
+//! The checked interpreter runs any of them. Machine code runs what the verifier accepts as a function that
+//! an XDP program calls with its packet ([`as_xdp`]). What it refuses (the suite shifts by more than the
+//! width, and calls helpers by register) must run to its end in the interpreter first, and then runs from
+//! exactly the same state ([`replay`]).
 
 use std::sync::Arc;
 
 use thiserror::Error;
-use weir_ebpf::isa::{AluOp, Cond, Imm64, Insn, Reg, Size, Source, Width};
+use weir_ebpf::isa::{AluOp, Cond, Insn, Reg, Size, Source, Width};
 use weir_ebpf::{Program, ProgramType};
 use weir_verifier::{Reject, verify};
 
 use crate::context::Context;
 use crate::env::TestEnv;
 use crate::interpreter::{Checked, Fault, Options};
-use crate::jit::{Compiled, JitError};
+use crate::jit::{ReplayError, replay};
 use crate::loaded::{Engine, LoadError, Loaded};
 use crate::run::Run;
 use crate::test_run::{Input, InputError, test_run};
@@ -35,15 +35,17 @@ pub enum BareError {
     /// It cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// It cannot be compiled.
-    #[error(transparent)]
-    Jit(#[from] JitError),
+    /// It cannot be run again as machine code.
+    #[error("not run as machine code, since it is not proven ({reject}): {source}")]
+    Replay {
+        /// Why the verifier refused it.
+        reject: Box<Reject>,
+        /// Why it was not run all the same.
+        source: ReplayError,
+    },
     /// Its memory is too long for a packet.
     #[error(transparent)]
     Input(#[from] InputError),
-    /// Nothing says that machine code of it does no harm.
-    #[error("not run as machine code, since it is not proven: {0}")]
-    Unproven(Box<Reject>),
 }
 
 /// Runs a program on memory; answers r0.
@@ -54,8 +56,11 @@ pub fn run(insns: &[Insn], memory: &mut [u8], engine: Engine) -> Result<u64, Bar
             let wrapped = Program::from_insns("bare", ProgramType::Xdp, as_xdp(insns, memory.len()));
             match verify(Arc::new(wrapped), &weir_verifier::Options::default()) {
                 Ok(verified) => run_proven(Loaded::new(verified, Vec::new(), engine)?, memory),
-                Err(_) if harmless(insns) => run_harmless(insns, memory),
-                Err(reject) => Err(BareError::Unproven(reject)),
+                Err(reject) => {
+                    let program = Program::from_insns("bare", ProgramType::Xdp, insns.to_vec());
+                    let answer = replay(&Arc::new(program), memory);
+                    answer.map_err(|source| BareError::Replay { reject, source })
+                }
             }
         }
     }
@@ -107,56 +112,6 @@ pub fn as_xdp(insns: &[Insn], length: usize) -> Vec<Insn> {
     wrapped
 }
 
-/// Whether a program can do no harm that its checked run on the same r1 and r2 would not have shown: it
-/// touches no memory, does not look at r10, always ends (no jump goes back), and calls at most one
-/// helper, which then gets what it got in the checked run. Registers that nobody set hold 0 in both runs.
-fn harmless(insns: &[Insn]) -> bool {
-    let mut calls = 0;
-    insns.iter().all(|insn| match *insn {
-        Insn::Alu { dst, src, .. } | Insn::Mov { dst, src, .. } => {
-            dst != Reg::R10 && src != Source::Reg(Reg::R10)
-        }
-        Insn::MovSx { dst, src, .. } => dst != Reg::R10 && src != Reg::R10,
-        Insn::Neg { dst, .. } | Insn::Swap { dst, .. } => dst != Reg::R10,
-        Insn::LoadImm64 { dst, value } => dst != Reg::R10 && matches!(value, Imm64::Value(_)),
-        Insn::Branch { dst, src, off, .. } => off >= 0 && dst != Reg::R10 && src != Source::Reg(Reg::R10),
-        Insn::Goto { off } => off >= 0,
-        Insn::GotoLong { off } => off >= 0,
-        Insn::Call { .. } | Insn::CallReg { .. } => {
-            calls += 1;
-            calls == 1
-        }
-        Insn::SecondHalf | Insn::Exit => true,
-        Insn::Load { .. }
-        | Insn::Store { .. }
-        | Insn::Atomic { .. }
-        | Insn::LoadAcquire { .. }
-        | Insn::StoreRelease { .. }
-        | Insn::LoadPacket { .. }
-        | Insn::MayGoto { .. }
-        | Insn::CallLocal { .. }
-        | Insn::CallKfunc { .. } => false,
-    })
-}
-
-fn run_harmless(insns: &[Insn], memory: &mut [u8]) -> Result<u64, BareError> {
-    interpret(insns, memory)?;
-    const UNSET: [Reg; 8] = [Reg::R0, Reg::R3, Reg::R4, Reg::R5, Reg::R6, Reg::R7, Reg::R8, Reg::R9];
-    let zero = |dst| Insn::Mov { width: Width::W64, dst, src: Source::Imm(0) };
-    let prefixed = UNSET.into_iter().map(zero).chain(insns.iter().copied()).collect();
-    let program = Program::from_insns("bare", ProgramType::Xdp, prefixed);
-    let mut env = TestEnv::default();
-    let mut run = Run::new(&mut env, 0);
-    let mut context = Context::new(&mut [], 0..0);
-    run.begin(ProgramType::Xdp, &mut context);
-    // SAFETY: the program is `harmless`, and the interpreter ran it to its end on this r1 and r2 with the
-    // same world (`TestEnv`), so its one call has the arguments that were checked then. It is compiled
-    // with the zeros that the interpreter starts with in front, which no jump reaches.
-    let r0 = unsafe { Compiled::run_unproven(&program, &mut run, memory) };
-    run.finish();
-    Ok(r0?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,13 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn what_the_verifier_refuses_runs_if_it_is_harmless() {
+    fn what_the_verifier_refuses_runs_after_a_checked_run() {
         let text = "r0 = 1 ; r0 <<= 65; r1 = 5; callx r1; r0 = 3; r0 <<= 65; r0 += r9; exit";
         assert_eq!(both(text, &mut []), [Ok(6), Ok(6)]);
     }
 
     #[test]
-    fn what_nobody_proved_is_not_run_as_machine_code() {
+    fn what_the_interpreter_stops_is_not_run_as_machine_code() {
         let [interpreted, compiled] = both("r0 = *(u8 *)(r1 + 3); exit", &mut [0; 3]);
         assert!(interpreted.unwrap_err().contains("read of 1 bytes"));
         assert!(compiled.unwrap_err().contains("[packet-past-end]"));

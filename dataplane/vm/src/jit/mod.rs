@@ -88,28 +88,6 @@ impl Compiled {
         Self::build(verified.program(), Some(verified.facts()), &link)
     }
 
-    /// Compiles and runs a program that nobody has proven and that names no maps, with `memory` in r1 and
-    /// its length in r2.
-    ///
-    /// # Safety
-    /// As for [`Compiled::unproven`], with this memory as input; `run` has begun.
-    pub(crate) unsafe fn run_unproven(
-        program: &Program,
-        run: &mut Run<'_>,
-        memory: &mut [u8],
-    ) -> Result<u64, JitError> {
-        let helper = |number| Helper::new(number).map(|helper| helpers::body(helper) as *const () as usize);
-        // SAFETY: the caller promises what `unproven` asks for.
-        let compiled = unsafe { Self::unproven(program, &Link { helper: &helper, maps: &[] })? };
-        run.call_function = runtime::call_function;
-        let (start, length) = (memory.as_mut_ptr().expose_provenance() as u64, memory.len() as u64);
-        // SAFETY: the entry is compiled to be called like this; the rest the caller promises.
-        unsafe {
-            let enter: HelperFn = std::mem::transmute(compiled.entry());
-            Ok(enter(run, start, length, 0, 0, 0))
-        }
-    }
-
     /// Compiles a program that nobody has proven: every access goes to the address that the program
     /// computes.
     ///
