@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use thiserror::Error;
-use weir_ebpf::Program;
+use weir_ebpf::{MapSpec, Program};
 use weir_maps::Map;
 use weir_verifier::Verified;
 
@@ -44,7 +44,7 @@ pub enum LoadError {
         found: usize,
     },
     /// A map that is not what the program was proven with.
-    #[error("map {index} ({name}) of program {program} is not of the declared kind and sizes")]
+    #[error("map {index} ({name}) of program {program} is not what it was proven with")]
     Shape {
         /// The program.
         program: String,
@@ -71,22 +71,31 @@ impl LoadError {
             return Err(LoadError::Count { program: program.name.clone(), wanted, found });
         }
         for (index, (declared, map)) in program.maps.iter().zip(maps).enumerate() {
-            let spec = map.spec();
-            let same = (spec.kind, spec.key_size, spec.value_size, spec.max_entries, spec.flags)
-                == (
-                    declared.kind,
-                    declared.key_size,
-                    declared.value_size,
-                    declared.max_entries,
-                    declared.flags,
-                );
-            if !same {
+            if !fits(declared, map) {
                 let name = declared.name.clone();
                 return Err(LoadError::Shape { program: program.name.clone(), index, name });
             }
         }
         Ok(())
     }
+}
+
+/// Whether a map is what a program was proven with. The contents of a frozen map may have been taken as
+/// constants, so they count.
+fn fits(declared: &MapSpec, map: &Map) -> bool {
+    let spec = map.spec();
+    let constant = !declared.frozen || (spec.frozen && spec.initial == declared.initial);
+    constant && same_shape(declared, spec)
+}
+
+fn same_shape(declared: &MapSpec, map: &MapSpec) -> bool {
+    let shape = |spec: &MapSpec| (spec.kind, spec.key_size, spec.value_size, spec.max_entries, spec.flags);
+    let inner = match (&declared.inner, &map.inner) {
+        (Some(declared), Some(map)) => same_shape(declared, map),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    inner && shape(declared) == shape(map) && declared.fields == map.fields
 }
 
 impl Loaded {

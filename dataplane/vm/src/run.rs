@@ -12,7 +12,7 @@ use weir_maps::Target;
 use crate::context::Context;
 use crate::env::{Env, FibGateway};
 use crate::interpreter::Fault;
-use crate::table::ProgramTable;
+use crate::table::{ProgramTable, View};
 
 /// Most passes over `may_goto` in one run (`BPF_MAX_LOOPS`, include/linux/bpf.h).
 pub const MAY_GOTO_MAX: u64 = 8 * 1024 * 1024;
@@ -34,8 +34,8 @@ pub type CallFunction = unsafe extern "C" fn(*mut Run<'_>, u64, u64, u64, u64, u
 pub struct Run<'w> {
     /// The packet being judged; null between runs.
     pub(crate) context: *mut Context<'static>,
-    /// The programs that tail calls may reach; null when there are none.
-    pub(crate) table: *const ProgramTable,
+    /// The programs that tail calls may reach from this type of program; null when there are none.
+    pub(crate) table: *const View,
     /// How helpers call back into the engine that runs now.
     pub(crate) call_function: CallFunction,
     /// What the engine that runs now keeps for itself.
@@ -54,7 +54,7 @@ pub struct Run<'w> {
     pub(crate) redirect: Option<Redirect>,
     fault: Option<Box<Fault>>,
     env: &'w mut dyn Env,
-    tables: std::marker::PhantomData<&'w ProgramTable>,
+    tables: Option<&'w ProgramTable>,
 }
 
 /// Where the parts of [`Run`] that compiled code touches lie.
@@ -64,7 +64,7 @@ pub mod offset {
 
     /// `*mut Context`.
     pub const CONTEXT: usize = offset_of!(Run<'static>, context);
-    /// `*const ProgramTable`.
+    /// `*const View` of a program table.
     pub const TABLE: usize = offset_of!(Run<'static>, table);
     /// `CallFunction`.
     pub const CALL_FUNCTION: usize = offset_of!(Run<'static>, call_function);
@@ -141,14 +141,15 @@ impl<'w> Run<'w> {
             redirect: None,
             fault: None,
             env,
-            tables: std::marker::PhantomData,
+            tables: None,
         }
     }
 
     /// The same with tail calls into the programs of this table.
     #[must_use]
     pub fn with_table(mut self, table: &'w ProgramTable) -> Self {
-        self.table = table;
+        self.tables = Some(table);
+        self.table = ptr::null();
         self
     }
 
@@ -179,7 +180,10 @@ impl<'w> Run<'w> {
     /// Sets everything back that one packet leaves behind, for a program of this type.
     pub(crate) fn begin(&mut self, kind: ProgramType, context: &mut Context<'_>) {
         self.context = ptr::from_mut(context).cast();
-        self.kind = kind;
+        if self.kind != kind || self.table.is_null() {
+            self.kind = kind;
+            self.table = self.tables.map_or(ptr::null(), |tables| tables.view(kind));
+        }
         self.may_goto = MAY_GOTO_MAX;
         self.tail_calls = 0;
         self.redirect = None;

@@ -196,6 +196,18 @@ fn tail_calls_replace_one_frame_and_stop_at_33() {
     assert_eq!(run_with(&from_sub, Some(&table), Options::default()), Ok(41), "and back to the caller");
 }
 
+#[test]
+fn tail_calls_stay_within_a_type() {
+    let programs = map(MapKind::ProgArray, 4, 4, 2);
+    let maps = std::slice::from_ref(&programs);
+    let calls = "r2 = map[m0] ll\n r3 = 0\n call bpf_tail_call\n r0 = 5\n exit";
+    let first = checked(ProgramType::Xdp, maps, calls);
+    let other = checked(ProgramType::SchedCls, maps, "r0 = 40\n exit");
+    programs.control().set_program(0, 0).unwrap();
+    let table = ProgramTable::checked([&other, &first]);
+    assert_eq!(run_with(&first, Some(&table), Options::default()), Ok(5));
+}
+
 /// Counts calls of helper 12.
 struct Calls(u32);
 

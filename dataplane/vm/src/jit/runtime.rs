@@ -24,7 +24,7 @@ pub(super) unsafe extern "C" fn tail_call(run: *mut Run<'_>, map: u64, index: u6
     if run.tail_calls >= MAX_TAIL_CALLS {
         return 0;
     }
-    let Some(entry) = table.get(number).and_then(|program| program.tail_entry()) else { return 0 };
+    let Some(entry) = table.entry(number) else { return 0 };
     run.tail_calls += 1;
     entry.expose_provenance() as u64
 }
