@@ -29,10 +29,17 @@ struct Arguments {
 enum Command {
     /// Prove programs, or say why not
     Check(commands::check::Arguments),
+    /// Run one program on packets of your own: verdict, changed bytes, map changes
+    Exec(commands::exec::Arguments),
     /// Show what is in an object, and what it needs
     Inspect(commands::inspect::Arguments),
     /// Play captures through the programs of a configuration, or of one object, and count everything
     Replay(commands::replay::Arguments),
+    /// Look at captures, and make traffic up
+    Pcap(commands::pcap::Arguments),
+    /// Run a case of the bpf_conformance suite, as its runner asks
+    #[command(hide = true)]
+    ConformancePlugin(commands::conformance_plugin::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +47,11 @@ fn main() -> ExitCode {
     let output = Output::new(&arguments.output);
     let done = match arguments.command {
         Command::Check(arguments) => commands::check::run(&arguments, &output),
+        Command::Exec(arguments) => commands::exec::run(&arguments, &output),
+        Command::Pcap(arguments) => commands::pcap::run(&arguments, &output),
+        Command::ConformancePlugin(arguments) => commands::conformance_plugin::run(&arguments)
+            .map(|()| exit::Code::Ok)
+            .map_err(exit::Failure::from),
         Command::Inspect(arguments) => commands::inspect::run(&arguments, &output),
         Command::Replay(arguments) => commands::replay::run(&arguments, &output),
     };

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use weir_ebpf::Program;
 use weir_ebpf::abi::{Errno, MapKind};
 use weir_ebpf::program::Initial;
+use weir_ebpf::{Program, ProgramType};
 use weir_maps::{Map, MapError};
 use weir_object::{Object, ObjectError};
 use weir_verifier::{Reject, Verified};
@@ -77,6 +77,8 @@ pub enum LoadError {
         path: PathBuf,
         /// Which program.
         program: String,
+        /// Of which type.
+        kind: ProgramType,
         /// Why.
         reject: Box<Reject>,
     },
@@ -250,9 +252,9 @@ impl Loader<'_> {
     }
 
     fn prove(&self, program: Arc<Program>) -> Result<Verified, LoadError> {
-        let name = program.name.clone();
+        let (name, kind) = (program.name.clone(), program.kind);
         weir_verifier::verify(program, &weir_verifier::Options::default())
-            .map_err(|reject| LoadError::Rejected { path: self.path.to_owned(), program: name, reject })
+            .map_err(|reject| LoadError::Rejected { path: self.path.to_owned(), program: name, kind, reject })
     }
 
     fn create_maps(&self, object: &Object) -> Result<Vec<Arc<Map>>, LoadError> {
