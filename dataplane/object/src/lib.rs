@@ -22,6 +22,7 @@ mod lines;
 mod link;
 mod maps;
 mod object;
+mod parts;
 mod relocate;
 mod section;
 

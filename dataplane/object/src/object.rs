@@ -3,24 +3,22 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use weir_ebpf::decode::{decode, raw_insns};
+use weir_ebpf::decode::decode;
 use weir_ebpf::program::Initial;
 use weir_ebpf::{MapSpec, Program, ProgramType};
 
-use crate::btf::{Btf, Ext};
-use crate::core::{Target, resolve, uapi};
-use crate::elf::{Elf, SymbolKind};
+use crate::btf::Btf;
+use crate::elf::Elf;
 use crate::error::{Fault, ObjectError};
-use crate::externs::{Extern, externs};
+use crate::externs::externs;
 use crate::functions::{Code, Functions, functions};
 use crate::globals::{Global, Variable};
 use crate::lines::{Lines, lines};
 use crate::link::link;
-use crate::maps::{
-    Declared, MapBtf, data_maps, declared_maps, initial_values, legacy_maps, numbered, patched,
-};
-use crate::relocate::{Names, Targets};
-use crate::section::{Attach, SectionKind, autoload, section_kind};
+use crate::maps::{Declared, MapBtf, data_maps, declared_maps, initial_values, legacy_maps, patched};
+use crate::parts::{code, core_relocations, extension, license, programs, types, variables};
+use crate::relocate::{Names, Target, Targets};
+use crate::section::SectionKind;
 
 /// A program of an object, as listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +32,7 @@ pub struct ProgramEntry {
     /// Whether it is meant to be loaded without being asked for (its section has no `?`).
     pub autoload: bool,
     /// Index of its function.
-    function: usize,
+    pub(crate) function: usize,
 }
 
 /// A map that the object declares and weir cannot create.
@@ -92,7 +90,7 @@ impl Object {
         let btf = types(&elf)?;
         let ext = extension(&elf, btf.as_ref())?;
         let mut code = code(&elf)?;
-        let core_faults = core_relocations(&mut code, &elf, btf.as_ref(), &ext, options);
+        let core_faults = core_relocations(&mut code, &elf, btf.as_ref(), &ext, options.target.as_deref());
         let functions = functions(&elf, &code)?;
         let mut declared = declared_maps(&elf, btf.as_ref())?;
         declared.extend(legacy_maps(&elf, btf.as_ref())?);
@@ -269,7 +267,7 @@ impl Object {
 
     /// Lets instructions that name this extern of the configuration have it.
     fn answer(&mut self, name: &str, variable: Variable) {
-        let target = crate::relocate::Target::Value { map: variable.map, offset: variable.offset };
+        let target = Target::Value { map: variable.map, offset: variable.offset };
         for found in self.targets.values_mut().flat_map(|targets| targets.values_mut()) {
             if matches!(found, Err(ObjectError { fault: Fault::UnknownExtern { name: missing, .. }, .. }) if missing == name)
             {
@@ -277,136 +275,4 @@ impl Object {
             }
         }
     }
-}
-
-/// Parses `.BTF` and fills in what the ELF file knows better.
-fn types(elf: &Elf<'_>) -> Result<Option<Btf>, ObjectError> {
-    let Some((_, section)) = elf.section(".BTF").filter(|(_, section)| !section.data.is_empty()) else {
-        return Ok(None);
-    };
-    let mut btf = Btf::parse(section.data)?;
-    let symbols = elf.symbols.iter().filter_map(|s| Some(((s.section?, s.name), s.value)));
-    let places: HashMap<(usize, &str), u64> = symbols.collect();
-    let sections: Vec<(usize, u32)> = {
-        let types = btf.sections();
-        let named = elf.sections.iter().enumerate();
-        named.filter_map(|(index, section)| Some((index, *types.get(section.name)?))).collect()
-    };
-    for (index, id) in sections {
-        let size = u32::try_from(elf.sections[index].size).unwrap_or(u32::MAX);
-        btf.place_section(id, size, |name| u32::try_from(*places.get(&(index, name))?).ok());
-    }
-    Ok(Some(btf))
-}
-
-fn extension(elf: &Elf<'_>, btf: Option<&Btf>) -> Result<Ext, ObjectError> {
-    match (elf.section(".BTF.ext"), btf) {
-        (Some((_, section)), Some(btf)) if !section.data.is_empty() => Ext::parse(section.data, btf),
-        _ => Ok(Ext::default()),
-    }
-}
-
-/// Resolves CO-RE relocations in place; answers with those that are at fault, by section and slot.
-fn core_relocations(
-    code: &mut Code,
-    elf: &Elf<'_>,
-    btf: Option<&Btf>,
-    ext: &Ext,
-    options: &Options,
-) -> Vec<(usize, usize, ObjectError)> {
-    let Some(btf) = btf.filter(|_| !ext.core.is_empty()) else { return Vec::new() };
-    let target = Target::new(options.target.as_deref().unwrap_or_else(|| uapi()));
-    let mut faults = Vec::new();
-    for (&section, insns) in code {
-        let name = elf.sections[section].name;
-        let Some(relocations) = ext.core.get(name) else { continue };
-        let found = resolve(name, insns, relocations, btf, &target);
-        faults.extend(found.into_iter().map(|(slot, fault)| (section, slot, fault)));
-    }
-    faults
-}
-
-/// The instructions of every code section.
-fn code(elf: &Elf<'_>) -> Result<Code, ObjectError> {
-    let sections = elf.sections.iter().enumerate().filter(|(_, section)| section.executable);
-    let slots = |(index, section): (usize, &crate::elf::Section<'_>)| match raw_insns(section.data) {
-        Some(insns) => Ok((index, insns)),
-        None => {
-            let found = format!("{} bytes of code", section.data.len());
-            Err(ObjectError::malformed(section.name, None, found, "a multiple of 8"))
-        }
-    };
-    sections.map(slots).collect()
-}
-
-/// Entry functions: those that other objects see, outside `.text` (whose functions are called by
-/// others), or anywhere when there is nothing but `.text`.
-fn programs(elf: &Elf<'_>, functions: &Functions) -> Vec<ProgramEntry> {
-    let visible = |section: usize| elf.sections[section].name != ".text";
-    let only_text = !functions.all.iter().any(|function| visible(function.section));
-    let entries = functions
-        .all
-        .iter()
-        .enumerate()
-        .filter(|(_, function)| function.entry && (only_text || visible(function.section)));
-    let mut programs: Vec<ProgramEntry> = entries
-        .map(|(index, function)| {
-            let (section, autoload) = autoload(elf.sections[function.section].name);
-            let kind = section_kind(section);
-            ProgramEntry {
-                name: function.name.clone(),
-                section: section.to_owned(),
-                kind,
-                autoload,
-                function: index,
-            }
-        })
-        .collect();
-    // iproute2's `ID/INDEX` sections hold programs of the type of the others.
-    let main = programs.iter().find_map(|entry| entry.kind);
-    for entry in programs.iter_mut().filter(|entry| numbered(&entry.section).is_some()) {
-        entry.kind = entry.kind.or(main.map(|kind| SectionKind { attach: Attach::Any, ..kind }));
-    }
-    programs
-}
-
-/// Global variables by name, with their places in the maps.
-fn variables(
-    elf: &Elf<'_>,
-    declared: &[Declared],
-    externs: &HashMap<String, Extern>,
-) -> HashMap<String, Variable> {
-    let data = declared.iter().enumerate().filter(|(_, map)| map.values_at.is_none() && map.offset == 0);
-    let data = data.filter(|(_, map)| {
-        let section = elf.sections.get(map.section);
-        section.is_some_and(|section| crate::section::data_kind(section.name, section.nobits).is_some())
-    });
-    let maps: HashMap<usize, usize> = data.map(|(index, map)| (map.section, index)).collect();
-    let mut variables = HashMap::new();
-    let objects = elf.symbols.iter().filter(|s| s.kind == SymbolKind::Object || s.kind == SymbolKind::None);
-    for symbol in objects.filter(|symbol| !symbol.name.is_empty() && symbol.size > 0) {
-        let Some(&map) = symbol.section.and_then(|section| maps.get(&section)) else { continue };
-        let (Ok(offset), Ok(size)) = (u32::try_from(symbol.value), u32::try_from(symbol.size)) else {
-            continue;
-        };
-        let variable = Variable { map, offset, size, external: false };
-        if symbol.global || !variables.contains_key(symbol.name) {
-            variables.insert(symbol.name.to_owned(), variable);
-        }
-    }
-    for (name, meaning) in externs {
-        if let Extern::Config { map, offset, size, .. } = meaning {
-            let variable = Variable { map: *map, offset: *offset, size: *size, external: true };
-            variables.insert(name.clone(), variable);
-        }
-    }
-    variables
-}
-
-/// The text of the `license` section.
-fn license(elf: &Elf<'_>) -> String {
-    let bytes = elf.section("license").map_or(&[][..], |(_, section)| section.data);
-    let bytes = &bytes[..bytes.len().min(128)];
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
 }

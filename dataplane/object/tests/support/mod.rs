@@ -17,13 +17,17 @@ pub(crate) fn corpus() -> PathBuf {
 
 /// Compiles a file with each compiler that is here; says so when none is.
 pub(crate) fn compile(source: &Path) -> Vec<(&'static str, Vec<u8>)> {
-    compile_with(source, &["-g"])
+    compile_by(COMPILERS, source, &["-g"])
 }
 
-/// The same with other flags.
-pub(crate) fn compile_with(source: &Path, flags: &[&str]) -> Vec<(&'static str, Vec<u8>)> {
+/// The same by these compilers, with other flags.
+pub(crate) fn compile_by(
+    compilers: impl IntoIterator<Item = &'static str>,
+    source: &Path,
+    flags: &[&str],
+) -> Vec<(&'static str, Vec<u8>)> {
     let objects: Vec<_> =
-        COMPILERS.iter().filter_map(|clang| Some((*clang, run(clang, source, flags)?))).collect();
+        compilers.into_iter().filter_map(|clang| Some((clang, run(clang, source, flags)?))).collect();
     if objects.is_empty() {
         println!("skipped: none of {COMPILERS:?} is installed");
     }
