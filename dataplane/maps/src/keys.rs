@@ -60,7 +60,7 @@ unsafe fn word(key: *const u8, size: usize, i: usize) -> u64 {
 }
 
 /// A key that can be looked for. The words of a stored key are atomics, since a slot may be given a new key
-/// while a reader still compares it (the reader finds out afterwards, see `table`).
+/// while a reader still compares it (the reader finds out afterwards, see `hash::table`).
 pub(crate) trait Key {
     fn hash(&self, seed: Seed) -> u64;
     /// Whether the words at `stored` are this key.
