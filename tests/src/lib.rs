@@ -2,5 +2,8 @@
 
 pub mod case;
 pub mod conformance;
+pub mod containment;
+pub mod differential;
 pub mod engine;
+pub mod generate;
 pub mod kernel;

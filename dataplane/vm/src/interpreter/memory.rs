@@ -135,6 +135,18 @@ impl Memory {
         unsafe { &*self.context }
     }
 
+    pub(super) fn packet_address(&self) -> u64 {
+        self.packet().end - self.packet_len()
+    }
+
+    pub(super) fn packet_len(&self) -> u64 {
+        self.context().len() as u64
+    }
+
+    pub(super) fn meta_len(&self) -> u64 {
+        self.context().meta_range().len() as u64
+    }
+
     fn packet(&self) -> Range<u64> {
         let base = self.context().room().as_ptr().addr() as u64;
         let (meta, data) = (self.context().meta_range(), self.context().data_range());

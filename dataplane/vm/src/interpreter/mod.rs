@@ -83,6 +83,21 @@ impl Step<'_, '_> {
         machine.memory.place(value, machine.frames.len(), &machine.code().maps)
     }
 
+    /// Address of the packet's first byte now.
+    pub fn packet_address(&self) -> u64 {
+        self.machine.memory.packet_address()
+    }
+
+    /// Bytes of the packet now.
+    pub fn packet_len(&self) -> u64 {
+        self.machine.memory.packet_len()
+    }
+
+    /// Bytes of metadata before it.
+    pub fn meta_len(&self) -> u64 {
+        self.machine.memory.meta_len()
+    }
+
     /// The 8 bytes at `offset` of a frame's stack (negative, a multiple of 8, as an offset of r10).
     pub fn stack_word(&self, frame: usize, offset: i64) -> Option<u64> {
         let machine = self.machine;
