@@ -45,7 +45,7 @@ pub struct Context<'room> {
     pub tstamp: u64,
     /// What fields read that have no meaning in user space (sockets, NAPI, hardware time).
     zero: [u64; 2],
-    len: u32,
+    pub(crate) len: u32,
     /// Port the packet came in by, as `xdp_md` and `__sk_buff` both show it.
     pub ingress_ifindex: u32,
     /// Receive queue of that port.

@@ -199,3 +199,53 @@ fn nobody_sent_the_packet() {
         assert_eq!((calls.context().tstamp, calls.context().tstamp_type), (9, 1));
     });
 }
+
+/// Numbers from a seed, half of them at the edges of things.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        const EDGES: [u64; 14] =
+            [0, 1, 2, 4, 13, 14, 15, 18, 20, 40, 0xfff, 0xffff, i32::MAX as u64, u64::MAX];
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        match self.0 % 4 {
+            0 => self.0 >> 32,
+            1 => EDGES[self.0 as usize / 64 % EDGES.len()].wrapping_neg(),
+            _ => EDGES[self.0 as usize / 64 % EDGES.len()],
+        }
+    }
+}
+
+#[test]
+fn no_number_and_no_runt_upsets_a_helper() {
+    use weir_ebpf::abi::helper::Arg;
+    let plain =
+        |helper: &&Helper| helper.args().iter().all(|arg| matches!(arg, Arg::Context | Arg::Anything));
+    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    for kind in [ProgramType::Xdp, ProgramType::SchedCls, ProgramType::SocketFilter] {
+        let helpers: Vec<Helper> =
+            Helper::ALL.iter().filter(plain).filter(|helper| helper.offered().to(kind)).copied().collect();
+        for _ in 0..400 {
+            let len = (numbers.next() % 70) as usize;
+            let ether_type = [0x0800, 0x86dd, 0x8100, 0x88a8, 0x0010][numbers.next() as usize % 5];
+            let mut packet = ethernet(ether_type, &[0x81; 56]);
+            packet.truncate(len);
+            Bench::new(kind, &packet).with(|calls| {
+                for _ in 0..40 {
+                    let helper = helpers[numbers.next() as usize % helpers.len()];
+                    let args = [0; 5].map(|_: u64| numbers.next());
+                    calls.call(helper, &args);
+                    let (meta, data) = (calls.context().meta_range(), calls.context().data_range());
+                    assert!(
+                        meta.end == data.start && data.end <= calls.context().room_len(),
+                        "{}",
+                        helper.name()
+                    );
+                    assert_eq!(calls.context().len, data.len() as u32, "{}", helper.name());
+                }
+            });
+        }
+    }
+}
