@@ -1,6 +1,6 @@
 //! Ports as the router sees them, and the routes that their addresses bring.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -54,7 +54,8 @@ impl Port {
     }
 
     /// The routes that come with the addresses: to the networks, and to the port itself. As in the
-    /// kernel (`fib_add_ifaddr`), an IPv4 network of more than two addresses has a broadcast address.
+    /// kernel (`fib_add_ifaddr`, `addrconf_join_anycast`), an IPv4 network of more than two addresses has a
+    /// broadcast address, and an IPv6 network an address of its routers and the groups.
     pub(crate) fn routes(&self) -> Vec<Route> {
         let mut routes = Vec::new();
         for own in &self.addresses {
@@ -67,12 +68,26 @@ impl Port {
                 let connected = Route::to(own.trunc(), RouteKind::Unicast);
                 routes.push(Route { metric, source, hops: hop.clone(), ..connected });
             }
-            if let IpNet::V4(own) = own
-                && own.prefix_len() < 31
-            {
-                let broadcast = Route::to(IpNet::from(IpAddr::V4(own.broadcast())), RouteKind::Broadcast);
-                routes.push(Route { table: table_id::LOCAL, hops: hop, ..broadcast });
+            match own {
+                IpNet::V4(own) if own.prefix_len() < 31 => {
+                    let to = IpNet::from(IpAddr::V4(own.broadcast()));
+                    let broadcast = Route { hops: hop, ..Route::to(to, RouteKind::Broadcast) };
+                    routes.push(Route { table: table_id::LOCAL, ..broadcast });
+                }
+                IpNet::V6(own) if own.prefix_len() < 127 && self.forwarding => {
+                    // The anycast address of the network's routers (RFC 4291, section 2.6.1).
+                    let to = IpNet::from(IpAddr::V6(own.network()));
+                    let anycast = Route { hops: hop, ..Route::to(to, RouteKind::Local) };
+                    routes.push(Route { table: table_id::LOCAL, ..anycast });
+                }
+                IpNet::V4(_) | IpNet::V6(_) => {}
             }
+        }
+        if self.addresses.iter().any(|own| own.addr().is_ipv6()) {
+            let groups = IpNet::new_assert(IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0)), 8);
+            let hops = vec![NextHop::on_link(self.index)];
+            let groups = Route { hops, ..Route::to(groups, RouteKind::Multicast) };
+            routes.push(Route { table: table_id::LOCAL, metric: CONNECTED_METRIC_V6, ..groups });
         }
         routes
     }

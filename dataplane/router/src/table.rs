@@ -32,11 +32,11 @@ pub(crate) struct Active {
 }
 
 impl Active {
-    /// The route with the ways whose ports are up; `None` when it needs one and there is none.
+    /// The route with the ways whose ports are up; `None` when it has ways and all are down.
     fn new(route: &Route, ports: &[Port], neighbours: &mut Neighbours) -> Option<Self> {
         let up = |hop: &&NextHop| ports.iter().any(|port| port.index == hop.port && port.up);
         let hops: Vec<NextHop> = route.hops.iter().filter(up).copied().collect();
-        if hops.is_empty() && route.kind.has_hops() {
+        if hops.is_empty() && !route.hops.is_empty() {
             return None;
         }
         let total: u64 = hops.iter().map(|hop| u64::from(hop.weight)).sum();
@@ -77,6 +77,8 @@ pub(crate) struct Table {
     v4: Trie<u32>,
     v6: Trie<u128>,
     active: Shared,
+    /// Live routes behind the active one, best first, where there are any.
+    lesser: HashMap<IpNet, Vec<u32>, foldhash::fast::RandomState>,
     /// All routes, by destination, best first.
     routes: HashMap<IpNet, Vec<Route>, foldhash::fast::RandomState>,
 }
@@ -146,14 +148,18 @@ impl Table {
         self.active.get(number)
     }
 
-    /// The longest active route to an address that leaves by this port.
+    /// The route to an address that leaves by this port: the best of the longest prefix that has one. A
+    /// route that refuses does so whatever the port.
     pub(crate) fn lookup_over(&self, address: IpAddr, port: u32) -> Option<&Active> {
-        let leaves = |number: u32| {
-            self.active.get(number).filter(|active| !active.kind.has_hops() || active.over(port).is_some())
+        let leaves = |active: &&Active| !active.kind.has_hops() || active.over(port).is_some();
+        let choose = |(len, number): (u32, u32)| {
+            let to = IpNet::new(address, len as u8).ok()?.trunc();
+            let lesser = self.lesser.get(&to).into_iter().flatten().copied();
+            std::iter::once(number).chain(lesser).filter_map(|number| self.active.get(number)).find(leaves)
         };
         match address {
-            IpAddr::V4(address) => self.v4.covering(address.to_bits()).find_map(leaves),
-            IpAddr::V6(address) => self.v6.covering(address.to_bits()).find_map(leaves),
+            IpAddr::V4(address) => self.v4.covering(address.to_bits()).find_map(choose),
+            IpAddr::V6(address) => self.v6.covering(address.to_bits()).find_map(choose),
         }
     }
 
@@ -202,16 +208,19 @@ impl Table {
     /// Decides which route to these destinations is active.
     fn refresh(&mut self, to: IpNet, links: &mut Links<'_>) {
         let routes = self.routes.get(&to).map_or(&[][..], |routes| routes);
-        let best = routes.iter().find_map(|route| Active::new(route, links.ports, links.neighbours));
-        let (old, new) = (self.number_of(to), best.map(|best| self.active.take(best)));
-        match new {
-            Some(new) if old != Some(new) => self.publish(to, new),
+        let live = routes.iter().filter_map(|route| Active::new(route, links.ports, links.neighbours));
+        let new: Vec<u32> = live.map(|route| self.active.take(route)).collect();
+        let old = self.number_of(to);
+        match new.first() {
+            Some(&best) if old != Some(best) => self.publish(to, best),
             Some(_) => {}
             None => self.withdraw(to),
         }
-        if let Some(old) = old {
-            self.active.give_back(old);
-        }
+        let lesser = match new.get(1..) {
+            Some(lesser) if !lesser.is_empty() => self.lesser.insert(to, lesser.to_vec()),
+            Some(_) | None => self.lesser.remove(&to),
+        };
+        old.into_iter().chain(lesser.into_iter().flatten()).for_each(|number| self.active.give_back(number));
     }
 
     fn number_of(&self, to: IpNet) -> Option<u32> {

@@ -45,6 +45,18 @@ impl FibAddresses {
             Self::V6 { destination, .. } => IpAddr::V6(destination),
         }
     }
+
+    /// Whether either is an IPv6 address that is never forwarded, whatever the routes say: of a group,
+    /// of the link, or loopback (`rt6_need_strict`).
+    fn stay_on_link(&self) -> bool {
+        let strict = |address: Ipv6Addr| {
+            address.is_multicast() || address.is_unicast_link_local() || address.is_loopback()
+        };
+        match *self {
+            Self::V4 { .. } => false,
+            Self::V6 { source, destination } => strict(source) || strict(destination),
+        }
+    }
 }
 
 /// A question: what of a packet may matter to its way.
@@ -109,7 +121,7 @@ pub enum FibAnswer {
 }
 
 /// Ports, routes and neighbours.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Tables {
     /// Local and main table together: what nearly all lookups read.
     merged: Table,
@@ -125,8 +137,24 @@ pub struct Tables {
 impl Tables {
     /// No ports, no routes. The seed decides which flow takes which of several ways; routers in a row
     /// should have different ones, or the second sees only what the first's choice left.
+    ///
+    /// The loopback networks are there from the start: no default route may lead packets to them out.
     pub fn new(seed: u64) -> Self {
-        Self { seed, ..Self::default() }
+        let mut tables = Self {
+            merged: Table::default(),
+            each: BTreeMap::new(),
+            ports: Vec::new(),
+            neighbours: Neighbours::default(),
+            seed,
+        };
+        let networks = [
+            IpNet::new_assert(Ipv4Addr::LOCALHOST.into(), 8).trunc(),
+            IpNet::from(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        ];
+        for to in networks {
+            tables.add_unchecked(&Route { table: table_id::LOCAL, ..Route::to(to, RouteKind::Local) });
+        }
+        tables
     }
 
     /// The ports, by number.
@@ -257,6 +285,9 @@ impl Tables {
 
     /// Where a packet goes.
     pub fn lookup(&self, query: &FibQuery) -> FibAnswer {
+        if query.addresses.stay_on_link() {
+            return FibAnswer::NotForwarded;
+        }
         match self.port(query.ifindex) {
             None => return FibAnswer::NoPort,
             Some(port) if !port.forwarding => return FibAnswer::ForwardingDisabled,
@@ -282,6 +313,10 @@ impl Tables {
         let destination = query.addresses.destination();
         if query.flags & FibFlags::DIRECT != 0 {
             let number = if query.flags & FibFlags::TBID != 0 { query.table } else { table_id::MAIN };
+            // Without policy rules the kernel's IPv4 local and main tables share one trie (fib_trie_unmerge).
+            if is_merged(number) && destination.is_ipv4() {
+                return route_in(&self.merged, query, destination);
+            }
             return route_in(self.each.get(&number)?, query, destination);
         }
         route_in(&self.merged, query, destination)
@@ -291,7 +326,12 @@ impl Tables {
     fn forward(&self, query: &FibQuery, route: &Active) -> FibAnswer {
         let choice = match query.flags & FibFlags::OUTPUT {
             0 => route.choose(|| flow_hash(self.seed, query)),
-            _ => route.over(query.ifindex),
+            _ => match query.addresses {
+                FibAddresses::V4 { .. } => route.over(query.ifindex),
+                FibAddresses::V6 { .. } => {
+                    route.over(query.ifindex).or_else(|| route.choose(|| flow_hash(self.seed, query)))
+                }
+            },
         };
         let Some((choice, port)) = choice.and_then(|choice| Some((choice, self.port(choice.hop.port)?)))
         else {
@@ -334,8 +374,10 @@ fn is_merged(table: u32) -> bool {
     table == table_id::LOCAL || table == table_id::MAIN
 }
 
+/// The route in one table. A port to leave by restricts IPv4 (`fib_lookup_good_nhc`); for IPv6 it is only
+/// preferred among the ways of the longest match (`rt6_score_route`, not strict).
 fn route_in<'a>(table: &'a Table, query: &FibQuery, destination: IpAddr) -> Option<&'a Active> {
-    if query.flags & FibFlags::OUTPUT != 0 {
+    if query.flags & FibFlags::OUTPUT != 0 && destination.is_ipv4() {
         return table.lookup_over(destination, query.ifindex);
     }
     table.lookup(destination)

@@ -157,9 +157,9 @@ impl<K: Key> Trie<K> {
         slot.checked_sub(1)
     }
 
-    /// The values of all prefixes that cover the key, longest first. Slow: for odd questions.
-    pub fn covering(&self, key: K) -> impl Iterator<Item = u32> {
-        (0..=K::BITS).rev().filter_map(move |len| self.get(key.prefix(len), len))
+    /// Lengths and values of all prefixes that cover the key, longest first. Slow: for odd questions.
+    pub fn covering(&self, key: K) -> impl Iterator<Item = (u32, u32)> {
+        (0..=K::BITS).rev().filter_map(move |len| Some((len, self.get(key.prefix(len), len)?)))
     }
 
     /// The value of exactly this prefix.
@@ -371,7 +371,7 @@ mod tests {
         assert_eq!(trie.lookup(0x0b00_0000), Some(1));
         assert_eq!(trie.lookup(0x0a01_0202), Some(2));
         assert_eq!(trie.lookup(0x0a01_0203), Some(3));
-        assert_eq!(trie.covering(0x0a01_0203).collect::<Vec<_>>(), [3, 2, 1]);
+        assert_eq!(trie.covering(0x0a01_0203).collect::<Vec<_>>(), [(32, 3), (8, 2), (0, 1)]);
         assert_eq!(trie.remove(0x0a01_0203, 32), Some(3));
         assert_eq!(trie.lookup(0x0a01_0203), Some(2));
         assert_eq!(trie.remove(0x0a01_0203, 32), None);

@@ -96,9 +96,12 @@ fn each_kind_has_its_answer() {
     assert_eq!(answer("198.51.100.129"), FibAnswer::Prohibit);
     assert_eq!(answer("192.0.2.1"), FibAnswer::NotForwarded, "this machine");
     assert_eq!(answer("192.0.2.255"), FibAnswer::NotForwarded, "broadcast");
+    assert_eq!(answer("127.0.0.1"), FibAnswer::NotForwarded, "loopback");
     let v6 = |destination| tables.lookup(&query("2001:db8:2::1", destination));
     assert_eq!(v6("2001:db8:dead::1"), FibAnswer::Prohibit);
     assert_eq!(v6("2001:db8::2"), FibAnswer::NotForwarded, "this machine");
+    assert_eq!(v6("2001:db8::"), FibAnswer::NotForwarded, "the network's routers");
+    assert_eq!(v6("ff02::1"), FibAnswer::NotForwarded, "a group");
     assert_eq!(v6("2400::1"), FibAnswer::NotForwarded, "no route");
     assert_eq!(hop(v6("2001:db8:1::9")).gateway, Some(at("2001:db8::1")));
     assert_eq!(hop(v6("2001:db8::9")).metric, 256, "connected");
@@ -139,10 +142,12 @@ fn neighbours_on_the_link_and_their_states() {
 }
 
 #[test]
-fn direct_skips_the_local_table_and_tbid_names_another() {
+fn direct_and_tbid_name_tables() {
     let mut tables = tables();
     let direct = FibQuery { flags: FibFlags::DIRECT, ..v4("192.0.2.1") };
-    assert_eq!(hop(tables.lookup(&direct)).ifindex, LAN, "the connected route of the main table");
+    assert_eq!(tables.lookup(&direct), FibAnswer::NotForwarded, "IPv4: the tables are one");
+    let direct = FibQuery { flags: FibFlags::DIRECT, ..query("2001:db8:2::1", "2001:db8::2") };
+    assert_eq!(hop(tables.lookup(&direct)).ifindex, WAN, "IPv6: the connected route of the main table");
     let named = FibQuery { flags: FibFlags::DIRECT | FibFlags::TBID, table: 100, ..v4("8.8.8.8") };
     assert_eq!(tables.lookup(&named), FibAnswer::NotForwarded, "there is no such table");
     let route = Route::unicast(to("8.0.0.0/8"), NextHop::on_link(LAN));
