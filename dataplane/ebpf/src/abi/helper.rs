@@ -11,6 +11,9 @@ use crate::program::ProgramType;
 pub enum Arg {
     /// Any number, or any initialised value (`ARG_ANYTHING`).
     Anything,
+    /// Whatever is there, written or not: the verifier does not look (`ARG_DONTCARE`), though the
+    /// helper may.
+    DontCare,
     /// The program's context (`ARG_PTR_TO_CTX`).
     Context,
     /// A map of the program, known at verification (`ARG_CONST_MAP_PTR`).
@@ -140,7 +143,7 @@ helpers! {
     /// Nanoseconds since boot, without time asleep.
     KtimeGetNs = 5, "bpf_ktime_get_ns", [] -> Integer, ALL;
     /// Formats a line into the trace.
-    TracePrintk = 6, "bpf_trace_printk", [Mem, Size, Anything, Anything, Anything] -> Integer, ALL, gpl;
+    TracePrintk = 6, "bpf_trace_printk", [Mem, Size, DontCare, DontCare, DontCare] -> Integer, ALL, gpl;
     /// A random number of 32 bits.
     GetPrandomU32 = 7, "bpf_get_prandom_u32", [] -> Integer, ALL;
     /// The worker's number.

@@ -111,7 +111,10 @@ impl<'r> Call<'r> {
 
     /// The pointer in argument `index`, which the signature says is one.
     pub(crate) fn pointer(&self, index: usize) -> *mut u8 {
-        assert!(!matches!(self.kind(index), Arg::Anything | Arg::Size | Arg::SizeOrZero | Arg::ConstSize));
+        assert!(!matches!(
+            self.kind(index),
+            Arg::Anything | Arg::DontCare | Arg::Size | Arg::SizeOrZero | Arg::ConstSize
+        ));
         std::ptr::with_exposed_provenance_mut(self.args[index] as usize)
     }
 

@@ -65,7 +65,7 @@ impl Machine<'_> {
         let writable = |size: u64| self.allowed(value, size, Access::Write);
         let map = || self.map_argument(helper);
         match wanted {
-            Arg::Anything | Arg::ConstSize => true,
+            Arg::Anything | Arg::DontCare | Arg::ConstSize => true,
             Arg::Context => value == self.memory.context_value(),
             Arg::Map => self.memory.map_at(value, &self.code().maps).is_some_and(|map| suits(helper, map)),
             Arg::MapKey => map().is_some_and(|map| readable(u64::from(map.spec().key_size))),
