@@ -173,19 +173,19 @@ pub(super) fn lattice<const BITS: u32, const HALF: u32>(
     Ok(())
 }
 
-/// A reduced number stays as it is; a smaller set gives smaller or equal results.
-pub(super) fn monotone<const BITS: u32, const HALF: u32>(
-    small: &Number<BITS, HALF>,
-    large: &Number<BITS, HALF>,
+/// A reduced number stays as it is, and what two have in common is within both.
+pub(super) fn stable<const BITS: u32, const HALF: u32>(
+    l: &Number<BITS, HALF>,
+    r: &Number<BITS, HALF>,
 ) -> Finding {
-    for number in [small, large] {
+    for number in [l, r] {
         if number.reduced().as_ref() != Some(number) {
             return Err(format!("reducing again changes {number:?}"));
         }
     }
-    match small.meet(large) {
-        Some(meet) if meet.is_subset_of(small) && meet.is_subset_of(large) => Ok(()),
-        Some(meet) => Err(format!("meet is larger\n{small:?}\n{large:?}\n{meet:?}")),
+    match l.meet(r) {
+        Some(meet) if meet.is_subset_of(l) && meet.is_subset_of(r) => Ok(()),
+        Some(meet) => Err(format!("meet is larger\n{l:?}\n{r:?}\n{meet:?}")),
         None => Ok(()),
     }
 }
@@ -203,7 +203,7 @@ pub(super) fn sampled<const BITS: u32, const HALF: u32>(seed: u64, pairs: u64) -
         refinement_shrinks(&l, &r)?;
         unary(&l, &left)?;
         lattice(&l, &r, &left, &right)?;
-        monotone(&l, &r)?;
+        stable(&l, &r)?;
     }
     Ok(())
 }
