@@ -28,6 +28,8 @@ pub struct Loaded {
     verified: Verified,
     code: Arc<Code>,
     compiled: Option<Compiled>,
+    /// Workers that every per-worker map has values for.
+    workers: usize,
 }
 
 /// Why a program cannot be made ready.
@@ -114,7 +116,9 @@ impl Loaded {
                 )
             }
         };
-        Ok(Self { verified, code: Arc::new(Code { program, maps }), compiled })
+        let percpu = maps.iter().filter(|map| map.spec().kind.is_percpu());
+        let workers = percpu.map(|map| map.cpus()).min().unwrap_or(usize::MAX);
+        Ok(Self { verified, code: Arc::new(Code { program, maps }), compiled, workers })
     }
 
     /// What was proven, and of which program.
@@ -132,7 +136,12 @@ impl Loaded {
     /// Where the packet shall go, if r0 says so, is in [`Run::redirect`]. If the interpreter catches the
     /// program at something that was proven impossible, r0 is 0 and [`Run::fault`] says what it was: a
     /// fault of the verifier, never of a packet.
+    ///
+    /// # Panics
+    /// When the run's worker number is not below the number of workers that the maps were made for: a lookup
+    /// that cannot fail, as far as the verifier knows, would answer null.
     pub fn run(&self, run: &mut Run<'_>, context: &mut Context<'_>) -> u64 {
+        assert!((run.cpu as usize) < self.workers, "maps have values for {} workers", self.workers);
         if let Some(compiled) = &self.compiled {
             run.begin(self.code.program.kind, context);
             let r0 = compiled.run(run, context);
@@ -145,6 +154,11 @@ impl Loaded {
             run.set_fault(fault);
             0
         })
+    }
+
+    /// How many workers its per-worker maps have values for.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers
     }
 
     /// Where compiled code enters after a tail call; `None` when this one is interpreted.

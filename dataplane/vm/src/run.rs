@@ -146,8 +146,12 @@ impl<'w> Run<'w> {
     }
 
     /// The same with tail calls into the programs of this table.
+    ///
+    /// # Panics
+    /// When the maps of one of them were made for fewer workers than this one's number.
     #[must_use]
     pub fn with_table(mut self, table: &'w ProgramTable) -> Self {
+        assert!((self.cpu as usize) < table.workers(), "maps have values for {} workers", table.workers());
         self.tables = Some(table);
         self.table = ptr::null();
         self

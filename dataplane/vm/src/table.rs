@@ -18,6 +18,7 @@ use crate::loaded::Loaded;
 pub struct ProgramTable {
     views: Vec<View>,
     programs: Vec<Arc<Loaded>>,
+    workers: usize,
 }
 
 /// A table as programs of one type see it.
@@ -81,19 +82,25 @@ impl ProgramTable {
             let entry = |program: &Arc<Loaded>| program.tail_entry().unwrap_or(ptr::null());
             View::new(*kind, programs.iter().map(|program| (program.code(), entry(program))))
         };
-        Self { views: ProgramType::ALL.iter().map(view).collect(), programs }
+        let workers = programs.iter().map(|program| program.workers()).min().unwrap_or(usize::MAX);
+        Self { views: ProgramType::ALL.iter().map(view).collect(), programs, workers }
     }
 
     /// A table of unproven programs, which only the interpreter goes on in.
     pub fn checked<'c>(programs: impl IntoIterator<Item = &'c Checked>) -> Self {
         let codes: Vec<_> = programs.into_iter().map(Checked::code).collect();
         let view = |kind: &ProgramType| View::new(*kind, codes.iter().map(|code| (*code, ptr::null())));
-        Self { views: ProgramType::ALL.iter().map(view).collect(), programs: Vec::new() }
+        Self { views: ProgramType::ALL.iter().map(view).collect(), programs: Vec::new(), workers: usize::MAX }
     }
 
     /// The program with this number, if it is a proven one.
     pub fn get(&self, number: u32) -> Option<&Arc<Loaded>> {
         self.programs.get(number as usize)
+    }
+
+    /// How many workers the per-worker maps of all of them have values for.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers
     }
 
     /// How many programs there are.
