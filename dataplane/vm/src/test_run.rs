@@ -196,7 +196,8 @@ impl Fields {
             return;
         }
         context.enter_tc(true);
-        context.read_packet_type([0; 6]);
+        // The loopback port's addresses are zeros, the one for broadcasts too.
+        context.read_packet_type([0; 6], [0; 6]);
         context.mark = self.mark;
         context.priority = self.priority;
         context.cb = self.cb;

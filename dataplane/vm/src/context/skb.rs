@@ -50,27 +50,31 @@ pub(crate) mod ether {
 impl Context<'_> {
     /// Makes it what tc programs expect: `len`, `protocol` from the Ethernet header, the port; metadata that
     /// XDP left stays readable (`skb->data_meta`). A VLAN tag in the packet stays there: a receive path
-    /// that does as the kernel's calls [`Context::untag`] next.
+    /// that does as the kernel's calls [`Context::untag`] next. On the way out, what programs left on the way in
+    /// (tunnel metadata, checksum levels, the fields) is still there.
     pub fn enter_tc(&mut self, at_ingress: bool) {
         self.wire_len = self.len;
         self.read_ether_type();
-        self.skb = SkbState { network_offset: ETHERNET_BYTES, at_ingress, ..SkbState::default() };
+        self.skb.network_offset = ETHERNET_BYTES;
+        self.skb.link_bytes = 0;
+        self.skb.at_ingress = at_ingress;
         if self.ifindex == 0 {
             self.ifindex = self.ingress_ifindex;
         }
     }
 
-    /// Sets `pkt_type` from the destination address, for a port with this address (`eth_type_trans`).
-    pub fn read_packet_type(&mut self, own: [u8; 6]) {
+    /// Sets `pkt_type` from the destination address, for a port with these addresses (`eth_type_trans`).
+    pub fn read_packet_type(&mut self, own: [u8; 6], broadcast: [u8; 6]) {
         const HOST: u32 = 0;
         const BROADCAST: u32 = 1;
         const MULTICAST: u32 = 2;
         const OTHERHOST: u32 = 3;
         self.pkt_type = match self.packet().first_chunk::<6>() {
             Some(to) if *to == own => HOST,
-            Some([0xff, 0xff, 0xff, 0xff, 0xff, 0xff]) => BROADCAST,
-            Some([first, ..]) if first & 1 != 0 => MULTICAST,
-            Some(_) | None => OTHERHOST,
+            Some([first, ..]) if first & 1 == 0 => OTHERHOST,
+            Some(to) if *to == broadcast => BROADCAST,
+            Some(_) => MULTICAST,
+            None => OTHERHOST,
         };
     }
 

@@ -6,20 +6,32 @@ use weir_ebpf::abi::{ContextField, SkbField, XdpField};
 
 use super::Context;
 
-/// Where a field of a program's view lies in [`Context`].
-///
-/// An access of `n` bytes at byte `k` of the field becomes an access of `n` bytes at
-/// `offset + k`; a 4-byte load of a pointer field (`data`, `data_end`, `data_meta`) becomes an
-/// 8-byte one. A full 4-byte store writes only `stored` bytes, for the fields that the kernel keeps
-/// in 16 bits; their upper half is always zero.
+/// Where a field of a program's view lies in [`Context`]. [`Slot::access`] says what becomes of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
     /// Bytes from the start of [`Context`].
     pub offset: u32,
-    /// Bytes that a full load reads.
+    /// Bytes that a full load reads: 8 for pointers, which a program loads with 4.
     pub size: u32,
-    /// Bytes that a full store writes: `size`, or 2.
-    pub stored: u32,
+    /// Bytes that the kernel keeps, and a full store therefore writes: fewer than `size` where the kernel's
+    /// structure has a shorter field. The bytes above are always zero.
+    pub kept: u32,
+    /// Stores of this number or more do nothing.
+    pub ignored_from: Option<u32>,
+}
+
+impl Slot {
+    /// Where an access of `size` bytes at byte `within` of the field goes, as bytes from the start of
+    /// [`Context`], and how many bytes it then has.
+    ///
+    /// A narrow load that is not narrower than what the kernel keeps reads the field from its start,
+    /// wherever the program says: so `convert_ctx_accesses` leaves it, and so programs see it.
+    pub const fn access(self, field_size: u32, within: u32, size: u32, store: bool) -> (u32, u32) {
+        if size == field_size {
+            return (self.offset, if store { self.kept } else { self.size });
+        }
+        if !store && size >= self.kept { (self.offset, size) } else { (self.offset + within, size) }
+    }
 }
 
 macro_rules! at {
@@ -29,18 +41,23 @@ macro_rules! at {
     ($field:ident as $size:literal) => {
         (offset_of!(Context<'static>, $field), $size, $size)
     };
-    ($field:ident as $size:literal stored $stored:literal) => {
-        (offset_of!(Context<'static>, $field), $size, $stored)
+    ($field:ident kept $kept:literal) => {
+        (offset_of!(Context<'static>, $field), 4, $kept)
     };
 }
 
 /// Where each program-visible field lies: the one table of the translation.
 pub const fn slot(field: ContextField) -> Slot {
-    let (offset, size, stored) = match field {
+    // `NO_QUEUE_MAPPING`: a queue number that is none is not taken.
+    let ignored_from = match field {
+        ContextField::Skb(SkbField::QueueMapping) => Some(0xffff),
+        ContextField::Skb(_) | ContextField::Xdp(_) => None,
+    };
+    let (offset, size, kept) = match field {
         ContextField::Xdp(field) => xdp_slot(field),
         ContextField::Skb(field) => skb_slot(field),
     };
-    Slot { offset: offset as u32, size, stored }
+    Slot { offset: offset as u32, size, kept, ignored_from }
 }
 
 const fn xdp_slot(field: XdpField) -> (usize, u32, u32) {
@@ -57,27 +74,27 @@ const fn xdp_slot(field: XdpField) -> (usize, u32, u32) {
 const fn skb_slot(field: SkbField) -> (usize, u32, u32) {
     match field {
         SkbField::Len => at!(len),
-        SkbField::PktType => at!(pkt_type),
+        SkbField::PktType => at!(pkt_type kept 1),
         SkbField::Mark => at!(mark),
-        SkbField::QueueMapping => at!(queue_mapping as 4 stored 2),
-        SkbField::Protocol => at!(protocol),
+        SkbField::QueueMapping => at!(queue_mapping kept 2),
+        SkbField::Protocol => at!(protocol kept 2),
         SkbField::VlanPresent => at!(vlan_present),
-        SkbField::VlanTci => at!(vlan_tci),
-        SkbField::VlanProto => at!(vlan_proto),
+        SkbField::VlanTci => at!(vlan_tci kept 2),
+        SkbField::VlanProto => at!(vlan_proto kept 2),
         SkbField::Priority => at!(priority),
         SkbField::IngressIfindex => at!(ingress_ifindex),
         SkbField::Ifindex => at!(ifindex),
-        SkbField::TcIndex => at!(tc_index as 4 stored 2),
+        SkbField::TcIndex => at!(tc_index kept 2),
         SkbField::Cb => at!(cb as 20),
         SkbField::Hash => at!(hash),
-        SkbField::TcClassid => at!(tc_classid as 4 stored 2),
+        SkbField::TcClassid => at!(tc_classid kept 2),
         SkbField::Data => at!(data as 8),
         SkbField::DataEnd => at!(data_end as 8),
         SkbField::DataMeta => at!(data_meta as 8),
         SkbField::Tstamp => at!(tstamp as 8),
         SkbField::WireLen => at!(wire_len),
-        SkbField::GsoSegs => at!(gso_segs),
-        SkbField::GsoSize => at!(gso_size),
+        SkbField::GsoSegs => at!(gso_segs kept 2),
+        SkbField::GsoSize => at!(gso_size kept 2),
         SkbField::TstampType => at!(tstamp_type as 1),
         SkbField::NapiId
         | SkbField::Family

@@ -227,9 +227,20 @@ impl Memory {
         Ok(u64::from_le_bytes(value))
     }
 
-    /// Writes a context field through the table.
-    pub(super) fn store_context(&mut self, offset: u64, size: u64, value: u64) -> Result<(), FaultKind> {
+    /// Writes a context field through the table; `negative` when the value is a negative immediate, which
+    /// the kernel compares as such with the field's limit.
+    pub(super) fn store_context(
+        &mut self,
+        offset: u64,
+        size: u64,
+        value: u64,
+        negative: bool,
+    ) -> Result<(), FaultKind> {
         let (place, bytes) = self.translate(offset, size, Access::Write)?;
+        let limit = ContextField::at(self.kind, offset as u32).and_then(|field| slot(field).ignored_from);
+        if limit.is_some_and(|limit| !negative && value >= u64::from(limit)) {
+            return Ok(());
+        }
         let value = value.to_le_bytes();
         // SAFETY: `slot` names `bytes` (at most 8) bytes of a plain number inside the context.
         unsafe { value.as_ptr().copy_to(place, bytes) };
@@ -251,16 +262,12 @@ impl Memory {
             return Err(refuse);
         }
         let slot = slot(field);
-        let whole = size == u64::from(field.size());
-        let bytes = match (whole, access) {
-            (true, Access::Read) => u64::from(slot.size),
-            (true, Access::Write) => u64::from(slot.stored),
-            // A pointer is read whole or not at all.
-            (false, _) if slot.size > field.size() => return Err(refuse),
-            (false, Access::Read) => size,
-            (false, Access::Write) => size.min(u64::from(slot.stored).saturating_sub(within)),
-        };
-        let place = self.context.cast::<u8>().wrapping_add(slot.offset as usize + within as usize);
+        // A pointer is read whole or not at all.
+        if slot.size > field.size() && size != u64::from(field.size()) {
+            return Err(refuse);
+        }
+        let (start, bytes) = slot.access(field.size(), within as u32, size as u32, access == Access::Write);
+        let place = self.context.cast::<u8>().wrapping_add(start as usize);
         Ok((place, bytes as usize))
     }
 

@@ -38,8 +38,8 @@ impl Machine<'_> {
                 self.set(dst, if signed { extend(value, size) } else { value });
             }
             Insn::Store { size, base, off, src } => {
-                let value = self.wide(src);
-                self.store(self.address(base, off), size, value)?;
+                let negative = matches!(src, Source::Imm(..0));
+                self.store(self.address(base, off), size, self.wide(src), negative)?;
             }
             Insn::Atomic { size, op, base, off, src } => {
                 self.atomic(size, op, self.address(base, off), src)?
@@ -155,9 +155,9 @@ impl Machine<'_> {
         Ok(u64::from_le_bytes(bytes))
     }
 
-    fn store(&mut self, address: u64, size: Size, value: u64) -> Done {
+    fn store(&mut self, address: u64, size: Size, value: u64, negative: bool) -> Done {
         if let Some(offset) = self.memory.context_offset(address) {
-            return self.memory.store_context(offset, u64::from(size.bytes()), value);
+            return self.memory.store_context(offset, u64::from(size.bytes()), value, negative);
         }
         self.check(address, size, Access::Write)?;
         let to: *mut u8 = std::ptr::with_exposed_provenance_mut(address as usize);

@@ -1,7 +1,6 @@
 //! Loads, stores and atomics.
 
 use weir_ebpf::Reg;
-use weir_ebpf::abi::context::FieldKind;
 use weir_ebpf::isa::{AtomicOp, Size, Source, Width};
 use weir_verifier::Access;
 
@@ -13,20 +12,23 @@ impl Emitter<'_> {
     /// Where an access goes and how many bytes of it there are: the program's own address and size, but
     /// for the context, whose fields lie elsewhere than the program thinks.
     fn place(&self, slot: usize, size: Size, base: Reg, off: i16, store: bool) -> (Rm, Size) {
-        let Access::Context { field, .. } = self.access(slot) else {
+        let Access::Context { field, offset } = self.access(slot) else {
             return (Rm::Mem(gpr(base), i32::from(off)), size);
         };
-        let real = context::slot(field);
+        let within = offset - field.offset();
+        let (real, bytes) = context::slot(field).access(field.size(), within, size.bytes(), store);
         // The base may be the context plus a constant; then `off` is short by it, and stays so.
-        let displacement = real.offset as i32 - field.offset() as i32 + i32::from(off);
-        let size = match field.kind() {
-            FieldKind::PacketStart | FieldKind::PacketEnd | FieldKind::PacketMeta => Size::DW,
-            FieldKind::Number | FieldKind::Socket | FieldKind::FlowKeys => match (store, real.stored, size) {
-                (true, 2, Size::W | Size::DW) => Size::H,
-                _ => size,
-            },
-        };
+        let displacement = real as i32 - offset as i32 + i32::from(off);
+        // Fields of other lengths (`cb` as a whole) are never accessed in one.
+        let size = [Size::B, Size::H, Size::W, Size::DW].into_iter().find(|size| size.bytes() == bytes);
+        let size = size.expect("an access has the bytes of one of the sizes");
         (Rm::Mem(gpr(base), displacement), size)
+    }
+
+    /// The number from which on stores to a context field do nothing.
+    fn ignored_from(&self, slot: usize) -> Option<u32> {
+        let Access::Context { field, .. } = self.access(slot) else { return None };
+        context::slot(field).ignored_from
     }
 
     pub(super) fn load(&mut self, slot: usize, size: Size, signed: bool, dst: Reg, base: Reg, off: i16) {
@@ -39,9 +41,22 @@ impl Emitter<'_> {
 
     pub(super) fn store(&mut self, slot: usize, size: Size, base: Reg, off: i16, src: Source) {
         let (to, size) = self.place(slot, size, base, off, true);
-        match src {
-            Source::Reg(src) => self.asm.store(size, to, gpr(src)),
-            Source::Imm(imm) => self.asm.store_imm(size, to, imm),
+        match (src, self.ignored_from(slot)) {
+            (Source::Reg(src), None) => self.asm.store(size, to, gpr(src)),
+            (Source::Imm(imm), None) => self.asm.store_imm(size, to, imm),
+            (Source::Reg(src), Some(limit)) => {
+                let ignored = self.asm.label();
+                self.asm.arith_imm(Width::W64, Arith::Cmp, Rm::Reg(gpr(src)), limit as i32);
+                self.asm.jump_if(Flag::AboveEqual, ignored);
+                self.asm.store(size, to, gpr(src));
+                self.asm.bind(ignored);
+            }
+            (Source::Imm(imm), Some(limit)) => {
+                // The kernel compares an immediate as a signed number.
+                if i64::from(imm) < i64::from(limit) {
+                    self.asm.store_imm(size, to, imm);
+                }
+            }
         }
     }
 
