@@ -17,10 +17,10 @@ pub(crate) fn lines(btf: &Btf, records: &HashMap<String, Vec<LineRecord>>) -> Li
     let mut room = btf.strings_length();
     let mut text = |name: NameRef| {
         let new = || {
-            let text = btf.text(name);
+            let text = btf.prose(name);
             let fits = room.checked_sub(text.len());
             room = fits.unwrap_or(0);
-            Arc::from(if fits.is_some() { text } else { "" })
+            Arc::from(if fits.is_some() { &*text } else { "" })
         };
         texts.entry(name).or_insert_with(new).clone()
     };

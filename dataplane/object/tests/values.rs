@@ -120,3 +120,20 @@ fn the_configuration_can_be_answered() {
         object.program("strong_config").unwrap_or_else(|error| panic!("{clang}: {error}"));
     }
 }
+
+#[test]
+fn lines_are_those_of_the_source() {
+    const TEXT: &[u8] = b"#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\n\
+        SEC(\"xdp\") int entry(struct xdp_md *ctx)\n{\n\treturn ctx->rx_queue_index; /* gr\xfcn */\n}\n\
+        char _license[] SEC(\"license\") = \"GPL\";\n";
+    for (clang, bytes) in support::compile_bytes("lines", TEXT) {
+        let program = Object::parse(&bytes).expect("an object").program("entry").expect("a program");
+        let line = program.line_at(0).expect("a line");
+        assert_eq!(
+            (line.line, &*line.text),
+            (5, "\treturn ctx->rx_queue_index; /* gr\u{fffd}n */"),
+            "{clang}"
+        );
+        assert!(line.file.ends_with("lines.c"), "{clang}: {}", line.file);
+    }
+}

@@ -12,6 +12,7 @@ mod layout;
 mod parse;
 mod write;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -251,6 +252,14 @@ impl Btf {
     /// The text that a name stands for; empty when it is none.
     pub fn text(&self, name: NameRef) -> &str {
         text_at(&self.strings, name.0 as usize, NAME_MAX).unwrap_or("")
+    }
+
+    /// The same for text that people wrote: cut when it is long, and whatever is no UTF-8 replaced.
+    pub(crate) fn prose(&self, name: NameRef) -> Cow<'_, str> {
+        let rest = self.strings.get(name.0 as usize..).unwrap_or_default();
+        let head = &rest[..rest.len().min(NAME_MAX)];
+        let end = head.iter().position(|byte| *byte == 0).unwrap_or(head.len());
+        String::from_utf8_lossy(&head[..end])
     }
 
     /// Bytes of the string table.

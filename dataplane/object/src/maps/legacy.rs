@@ -6,6 +6,7 @@
 //!  type  key_size  value_size  max_entries  flags  ...                                          bpf_map_def
 //!  type  key_size  value_size  max_entries  flags  id          pinning       inner_id  inner_idx bpf_elf_map
 //!  type  key_size  value_size  max_entries  flags  inner_index numa_node                        kernel samples
+//!  type  key_size  value_size  max_entries  flags  id          pinning                          aya
 //! ```
 
 use std::collections::HashMap;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use weir_ebpf::MapSpec;
 use weir_ebpf::abi::MapKind;
+use weir_ebpf::abi::map_kind::create_flags;
 use weir_ebpf::program::Initial;
 
 use super::{Declared, MapBtf, kind, normalise, not_too_many};
@@ -98,8 +100,11 @@ fn spec(section: &str, name: &str, words: &Words<'_>) -> Result<MapSpec, ObjectE
     let kind = kind(section, name, words.get(0))?;
     let mut spec = MapSpec::new(name, kind, words.get(1), words.get(2), words.get(3));
     spec.flags = words.get(4);
-    // iproute2: PIN_OBJECT_NS and PIN_GLOBAL_NS.
-    spec.pinned = words.is_elf_map() && matches!(words.get(6), 1 | 2);
+    // iproute2: PIN_OBJECT_NS and PIN_GLOBAL_NS; aya: by name. In the kernel's samples the same word is
+    // a NUMA node, with a flag that says so.
+    let numa = spec.flags & create_flags::NUMA_NODE != 0;
+    spec.pinned =
+        words.0.len() >= SAMPLE_MAP && words.0.len() <= ELF_MAP && !numa && matches!(words.get(6), 1 | 2);
     normalise(&mut spec);
     Ok(spec)
 }

@@ -36,6 +36,11 @@ pub(crate) fn compile_by(
 
 /// Compiles text that is not in a file.
 pub(crate) fn compile_text(name: &str, text: &str) -> Vec<(&'static str, Vec<u8>)> {
+    compile_bytes(name, text.as_bytes())
+}
+
+/// The same for text that may be no UTF-8.
+pub(crate) fn compile_bytes(name: &str, text: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let source = scratch(name).with_extension("c");
     std::fs::write(&source, text).expect("a writable temporary directory");
     compile(&source)
