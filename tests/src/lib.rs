@@ -7,3 +7,5 @@ pub mod differential;
 pub mod engine;
 pub mod generate;
 pub mod kernel;
+pub mod packet_text;
+pub mod program;

@@ -303,15 +303,21 @@ impl Loader<'_> {
     }
 }
 
+/// The key of an entry that a person wrote, as the map takes it.
+pub fn entry_key(object: &Object, map: &Map, entry: &MapEntry) -> Result<Vec<u8>, String> {
+    let spec = map.spec();
+    let types = object.btf().zip(object.map_btf(&spec.name).map(|types| types.key_type));
+    let wanted = Wanted { types, size: spec.key_size as usize };
+    encode_key(spec.kind, wanted, &entry.key).map_err(|why| format!("key: {why}"))
+}
+
 /// Puts one entry that a person wrote into a map; per-CPU maps get the value on every worker.
 pub fn put_entry(object: &Object, map: &Map, entry: &MapEntry) -> Result<(), String> {
     let spec = map.spec();
-    let types = object.map_btf(&spec.name);
-    let of = |id| object.btf().zip(id);
-    let key = Wanted { types: of(types.map(|types| types.key_type)), size: spec.key_size as usize };
-    let value = Wanted { types: of(types.map(|types| types.value_type)), size: spec.value_size as usize };
-    let key = encode_key(spec.kind, key, &entry.key).map_err(|why| format!("key: {why}"))?;
-    let value = crate::values::encode(value, &entry.value).map_err(|why| format!("value: {why}"))?;
+    let key = entry_key(object, map, entry)?;
+    let types = object.btf().zip(object.map_btf(&spec.name).map(|types| types.value_type));
+    let wanted = Wanted { types, size: spec.value_size as usize };
+    let value = crate::values::encode(wanted, &entry.value).map_err(|why| format!("value: {why}"))?;
     let done = if spec.kind.is_percpu() {
         map.control().update_percpu(&key, &vec![value; map.cpus()], 0)
     } else {
