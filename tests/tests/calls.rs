@@ -29,6 +29,8 @@ const PACKET: [u8; 64] = {
 struct Set {
     specs: Vec<Arc<MapSpec>>,
     programs: Vec<Arc<Program>>,
+    /// Entries to put in before: which map, key, value.
+    entries: Vec<(usize, u32, u32)>,
 }
 
 impl Set {
@@ -41,7 +43,7 @@ impl Set {
             program.maps = specs.clone();
             Arc::new(program)
         };
-        Self { programs: texts.iter().map(program).collect(), specs }
+        Self { programs: texts.iter().map(program).collect(), specs, entries: Vec::new() }
     }
 
     fn in_kernel(&self) -> u32 {
@@ -49,6 +51,9 @@ impl Set {
             let (_, log) = weir_tests::kernel::verdict(&self.programs[0]).unwrap();
             panic!("{error}\n{log}")
         });
+        for (map, key, value) in &self.entries {
+            set.maps[*map].update(&key.to_ne_bytes(), &value.to_ne_bytes(), 0).unwrap();
+        }
         set.programs[0].test_run(&TestRun { data: &PACKET, ..TestRun::default() }).unwrap().retval
     }
 
@@ -60,6 +65,9 @@ impl Set {
                 let number = self.programs.iter().position(|program| program.name == *name).unwrap();
                 map.control().set_program(*index, number as u32).unwrap();
             }
+        }
+        for (map, key, value) in &self.entries {
+            maps[*map].control().update(&key.to_ne_bytes(), &value.to_ne_bytes(), 0).unwrap();
         }
         let load = |program: &Arc<Program>| {
             let verified = verify(program.clone(), &weir_verifier::Options::default());
@@ -367,5 +375,61 @@ fn a_budget_ends_what_may_go_on() {
     // The kernel measures time instead (a quarter of a second) and goes round more often.
     for engine in [Engine::Interpreter, Engine::Jit] {
         assert_eq!(one(text).in_weir(engine), 8 * 1024 * 1024 + 1, "{engine:?}");
+    }
+}
+
+#[test]
+fn redirects_through_maps_answer_alike() {
+    const LOOPBACK: u32 = 1;
+    for (kind, value) in [
+        (MapKind::Devmap, LOOPBACK),
+        (MapKind::DevmapHash, LOOPBACK),
+        (MapKind::Cpumap, 64),
+        (MapKind::Xskmap, 0),
+    ] {
+        for key in [0u32, 1, 3, 4, u32::MAX] {
+            for flags in [0u64, 1, 2, 3, 4, 8, 16, 24, 9, 32, 1 << 40] {
+                let text =
+                    format!("r1 = map[to] ll\n w2 = {key}\n r3 = {flags} ll\n call bpf_redirect_map\n exit");
+                let mut set =
+                    Set::new(ProgramType::Xdp, vec![MapSpec::new("to", kind, 4, 4, 4)], &[("main", &text)]);
+                if kind != MapKind::Xskmap {
+                    set.entries.push((0, if kind == MapKind::Cpumap { 0 } else { 3 }, value));
+                }
+                let wanted = set.in_weir(Engine::Interpreter);
+                set.answers(&format!("{} {key} {flags}", kind.name()), wanted);
+            }
+        }
+    }
+}
+
+#[test]
+fn records_are_put_out_alike() {
+    let sizes = [0i64, 1, 8, 100, 4079, 4080, 4081, 5000];
+    for size in sizes {
+        for flags in [0u32, 1, 2, 3, 4] {
+            let text = format!(
+                "r1 = map[ring] ll\n r2 = {size}\n r3 = {flags}\n call bpf_ringbuf_reserve\n
+                 if r0 != 0 goto got\n r0 = 1\n exit\n
+             got:\n r1 = r0\n r2 = {flags}\n call bpf_ringbuf_submit\n
+                 r1 = map[ring] ll\n r2 = 0\n call bpf_ringbuf_query\n r0 += 10\n exit"
+            );
+            let maps = vec![MapSpec::new("ring", MapKind::Ringbuf, 0, 0, 4096)];
+            let set = Set::new(ProgramType::Xdp, maps, &[("main", &text)]);
+            let wanted = set.in_weir(Engine::Interpreter);
+            set.answers(&format!("reserve {size} {flags}"), wanted);
+        }
+    }
+    for (size, flags) in [(0, 0), (8, 0), (64, 2), (8, 3), (8, 4)] {
+        let text = format!(
+            "*(u64 *)(r10 - 64) = 0\n *(u64 *)(r10 - 56) = 0\n *(u64 *)(r10 - 48) = 0\n *(u64 *)(r10 - 40) = 0\n
+             *(u64 *)(r10 - 32) = 0\n *(u64 *)(r10 - 24) = 0\n *(u64 *)(r10 - 16) = 0\n *(u64 *)(r10 - 8) = 0\n
+             r1 = map[ring] ll\n r2 = r10\n r2 += -64\n r3 = {size}\n r4 = {flags}\n
+             call bpf_ringbuf_output\n exit"
+        );
+        let maps = vec![MapSpec::new("ring", MapKind::Ringbuf, 0, 0, 4096)];
+        let set = Set::new(ProgramType::Xdp, maps, &[("main", &text)]);
+        let wanted = set.in_weir(Engine::Interpreter);
+        set.answers(&format!("output {size} {flags}"), wanted);
     }
 }
