@@ -77,7 +77,9 @@ fn programs_are_those_of_libbpf() {
         return;
     };
     let mut objects: Vec<(String, Vec<u8>)> = Vec::new();
-    for name in ["sections.c", "maps.c", "data.c", "calls.c", "legacy.c", "core.c", "values.c"] {
+    for name in
+        ["sections.c", "maps.c", "data.c", "calls.c", "legacy.c", "core.c", "core_types.c", "values.c"]
+    {
         let compiled = compile(&corpus().join(name)).into_iter();
         objects.extend(compiled.map(|(clang, bytes)| (format!("{name} by {clang}"), bytes)));
     }
