@@ -27,6 +27,9 @@ SEC("tc") int types(struct __sk_buff *skb)
 #if __clang_major__ >= 15
 	bpf_printk("%d %d", bpf_core_type_matches(struct list_head), bpf_core_type_matches(struct list_head___other));
 	bpf_printk("%d %d", bpf_core_type_matches(struct task_struct), bpf_core_type_matches(struct in6_addr));
+#else /* as many texts */
+	bpf_printk("%d %d", 0, 0);
+	bpf_printk("%d %d", 0, 0);
 #endif
 	bpf_printk("%d %d", bpf_core_type_id_kernel(struct task_struct), bpf_core_type_id_local(struct task_struct));
 	bpf_printk("%d %d", bpf_core_enum_value(enum bpf_map_type___mine, BPF_MAP_TYPE_HASH___mine),
