@@ -6,9 +6,8 @@ use anyhow::{Context as _, Result, anyhow};
 use weir_ebpf::Program;
 use weir_maps::Map;
 use weir_verifier::{Options, Verified, verify};
-use weir_vm::interpreter::Options as RunOptions;
 use weir_vm::test_run::{Input, test_run};
-use weir_vm::{Checked, Context, Engine, Loaded, Run, TestEnv};
+use weir_vm::{Engine, Loaded, Run, TestEnv};
 
 /// Every engine there is.
 pub const ENGINES: [Engine; 2] = [Engine::Interpreter, Engine::Jit];

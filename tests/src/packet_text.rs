@@ -125,7 +125,7 @@ fn addresses<A: FromStr>(ip: &Layer<'_>, source: &str, target: &str) -> Result<(
 
 fn ipv4_header(ip: &Layer<'_>, protocol: u8, body: usize, addresses: &[u8]) -> Result<Vec<u8>> {
     let flags = if ip.has("mf") { 0x2000 } else { 0 } | if ip.has("df") { 0x4000 } else { 0 };
-    let fragment = ip.get("offset", 0u16)? / 8 | flags;
+    let fragment = (ip.get("offset", 0u16)? / 8) | flags;
     let mut header = vec![0x45, ip.get("tos", 0)?];
     header.extend(((20 + body) as u16).to_be_bytes());
     header.extend(ip.get("id", 1u16)?.to_be_bytes());

@@ -60,7 +60,7 @@ pub enum LoadError {
         /// Which file.
         path: PathBuf,
         /// What is wrong with it.
-        source: ObjectError,
+        source: Box<ObjectError>,
     },
     /// It has no program that was asked for.
     #[error("{}: {text}", path.display())]
@@ -179,7 +179,7 @@ impl Loader<'_> {
     }
 
     fn object_error(&self, source: ObjectError) -> LoadError {
-        LoadError::Object { path: self.path.to_owned(), source }
+        LoadError::Object { path: self.path.to_owned(), source: Box::new(source) }
     }
 
     fn value_error(&self, place: impl Into<String>, text: impl Into<String>) -> LoadError {
