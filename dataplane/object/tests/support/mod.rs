@@ -41,20 +41,33 @@ pub(crate) fn compile_text(name: &str, text: &str) -> Vec<(&'static str, Vec<u8>
 
 /// The same for text that may be no UTF-8.
 pub(crate) fn compile_bytes(name: &str, text: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
-    let source = scratch(name).with_extension("c");
-    std::fs::write(&source, text).expect("a writable temporary directory");
+    let source = kept(&format!("{name}.c"));
+    if std::fs::read(&source).ok().as_deref() != Some(text) {
+        write(&source, text);
+    }
     compile(&source)
 }
 
-fn scratch(name: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("weir-object-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a writable temporary directory");
-    folder.join(name)
+/// A file that later runs of the tests find again.
+fn kept(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
+/// Writes a file in one step, as other tests may be doing the same.
+fn write(path: &Path, bytes: &[u8]) {
+    let own = path.with_extension(format!("{}.{:?}", std::process::id(), std::thread::current().id()));
+    std::fs::write(&own, bytes).expect("a writable target folder");
+    std::fs::rename(&own, path).expect("a writable target folder");
+}
+
+/// The object, compiled unless an earlier run left one that is newer than its source.
 fn run(clang: &str, source: &Path, flags: &[&str]) -> Option<Vec<u8>> {
     let stem = source.file_stem()?.to_str()?;
-    let output = scratch(&format!("{stem}.{clang}.{}.o", flags.concat().replace('/', "_")));
+    let output = kept(&format!("{stem}.{clang}{}.o", flags.concat()));
+    let modified = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
+    if modified(&output).zip(modified(source)).is_some_and(|(output, source)| output > source) {
+        return std::fs::read(output).ok();
+    }
     let done = Command::new(clang)
         .args([
             "-O2",
@@ -67,12 +80,12 @@ fn run(clang: &str, source: &Path, flags: &[&str]) -> Option<Vec<u8>> {
         .args(flags)
         .arg("-c")
         .arg(source)
-        .arg("-o")
-        .arg(&output)
+        .args(["-o", "-"])
         .output()
         .ok()?;
     assert!(done.status.success(), "{clang} {}: {}", source.display(), String::from_utf8_lossy(&done.stderr));
-    std::fs::read(output).ok()
+    write(&output, &done.stdout);
+    Some(done.stdout)
 }
 
 /// Asks an object, if the bytes are one, for everything it can give. Nothing may panic, and all must
