@@ -6,6 +6,7 @@
 mod alu;
 mod branch;
 mod call;
+mod gather;
 mod memory;
 
 use weir_ebpf::isa::{Size, Source, Width};

@@ -40,6 +40,9 @@ impl Emitter<'_> {
     }
 
     pub(super) fn store(&mut self, slot: usize, size: Size, base: Reg, off: i16, src: Source) {
+        if let Some(Some(part)) = self.parts.get(slot).copied() {
+            return self.gather(part, size, src);
+        }
         let (to, size) = self.place(slot, size, base, off, true);
         match (src, self.ignored_from(slot)) {
             (Source::Reg(src), None) => self.asm.store(size, to, gpr(src)),

@@ -18,6 +18,7 @@ mod branch;
 mod call;
 mod cpu;
 mod frame;
+mod gather;
 mod inline;
 mod memory;
 
@@ -55,7 +56,8 @@ pub(crate) fn emit(
     let mut asm = Asm::new(base, shorts);
     let labels = program.insns.iter().map(|_| asm.label()).collect();
     let frames = frame::frames(program, facts, link.exact, &mut asm)?;
-    let mut emitter = Emitter { asm, program, facts, link, frames, labels, function: 0 };
+    let parts = facts.map_or_else(Vec::new, |facts| gather::plan(&program.insns, facts));
+    let mut emitter = Emitter { asm, program, facts, link, frames, labels, function: 0, parts };
     let mut slots = vec![0; program.insns.len()];
     for function in 0..emitter.frames.len() {
         emitter.function(function, &mut slots)?;
@@ -100,6 +102,8 @@ struct Emitter<'a> {
     labels: Vec<Label>,
     /// The function being emitted.
     function: usize,
+    /// For each slot, the part that its store plays in a group; empty without facts.
+    parts: Vec<Option<gather::Part>>,
 }
 
 impl Emitter<'_> {
