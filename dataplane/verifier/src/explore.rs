@@ -211,7 +211,7 @@ impl<'a> Explorer<'a> {
     }
 
     /// The budget is used up; the help says where most of it went.
-    fn too_large(&self) -> Check {
+    pub(crate) fn too_large<T>(&self) -> Check<T> {
         let message = format!("BPF program is too large. Processed {} insn", self.processed);
         let mut reject = Reject::new(self.slot, Rule::TooLarge, message);
         reject.help = self.seen.busiest().map(|(slot, states)| {

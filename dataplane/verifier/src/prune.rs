@@ -185,12 +185,17 @@ impl Explorer<'_> {
             old.misses += u32::from(keep);
             let patience = if forced && old.open > 0 { 64 } else { 3 };
             if old.misses > old.hits * patience + patience {
+                // Its place in the chain of parents stays; the state itself is not needed.
+                old.state.frames = Vec::new();
                 self.seen.by_slot[slot].swap_remove(index);
             } else {
                 index += 1;
             }
         }
         if keep {
+            if self.seen.kept.len() >= KEPT_MAX {
+                return self.too_large();
+            }
             self.seen.keep(slot, self.state.clone());
             self.seen.last_jumps = self.jumps;
             self.seen.last_processed = self.processed();
@@ -223,6 +228,9 @@ impl Explorer<'_> {
         }
     }
 }
+
+/// Most states kept over a walk; a bound on memory, far above what the walk's own limit lets be.
+const KEPT_MAX: usize = 400_000;
 
 /// Turns of a counted loop before numbers are let go of.
 const WIDEN_AFTER: u32 = 8;
