@@ -13,14 +13,14 @@
 //! A tc redirect leaves by the egress chain of the port it names, or enters that port's ingress.
 
 use weir_ebpf::ProgramType;
-use weir_ebpf::abi::{TcAction, XdpAction};
+use weir_ebpf::abi::{Errno, TcAction, XdpAction};
 use weir_maps::Target;
 use weir_sys::clock;
 use weir_vm::{Context, Redirect, Run};
 
-use crate::chain::{self, Runner, XdpOutcome};
+use crate::chain::{self, Runner, TcOutcome, XdpOutcome};
 use crate::counters::ProgramCounters;
-use crate::generation::{Forward, Generation, PortNumber, ProgramNumber};
+use crate::generation::{Filter, Forward, Generation, PortNumber, ProgramNumber};
 use crate::reason::Reason;
 
 /// How often one packet may be redirected from tc (`XMIT_RECURSION_LIMIT`, include/linux/netdevice.h).
@@ -204,7 +204,9 @@ impl<'g> Judge<'g> {
         context.enter_tc(true);
         context.ifindex = plan.ifindex;
         if !plan.ingress.is_empty() {
-            let outcome = chain::tc(&plan.ingress, self, context);
+            let Ok(outcome) = self.tc(&plan.ingress, context) else {
+                return judgement.lane = Lane::Drop(Reason::NoRoomForTag);
+            };
             judgement.tc = Some(outcome.action);
             judgement.classid = outcome.classid;
             match outcome.action {
@@ -226,6 +228,14 @@ impl<'g> Judge<'g> {
             }
         }
         self.forward(port, context, judgement, hops);
+    }
+
+    /// Runs a tc chain. Its programs see the outermost VLAN tag beside the packet, as the kernel's receive
+    /// path puts it; afterwards the tag is in the packet again, whoever put it there.
+    fn tc(&mut self, filters: &[Filter], context: &mut Context<'_>) -> Result<TcOutcome, Errno> {
+        context.untag();
+        let outcome = chain::tc(filters, self, context);
+        context.retag().map(|()| outcome)
     }
 
     /// Does what a redirect from tc asked for.
@@ -252,6 +262,9 @@ impl<'g> Judge<'g> {
         };
         let kind = self.generation.programs[program].loaded.verified().program().kind;
         let answer = self.run(program, context);
+        if context.retag().is_err() {
+            return judgement.lane = Lane::Drop(Reason::NoRoomForTag);
+        }
         match kind {
             ProgramType::Xdp => match XdpAction::new(answer as u32) {
                 Some(XdpAction::Pass) => judgement.lane = Lane::Host,
@@ -286,7 +299,9 @@ impl<'g> Judge<'g> {
         if !plan.egress.is_empty() {
             context.enter_tc(false);
             context.ifindex = plan.ifindex;
-            let outcome = chain::tc(&plan.egress, self, context);
+            let Ok(outcome) = self.tc(&plan.egress, context) else {
+                return judgement.lane = Lane::Drop(Reason::NoRoomForTag);
+            };
             judgement.tc = Some(outcome.action);
             if outcome.classid != 0 {
                 judgement.classid = outcome.classid;

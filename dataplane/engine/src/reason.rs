@@ -31,6 +31,8 @@ reasons! {
     TcEgressShot = "tc-egress-shot", "a filter or action of a tc egress chain answered TC_ACT_SHOT";
     /// Too many `TC_ACT_RECLASSIFY`.
     ReclassifyLoop = "tc-reclassify-loop", "classification was started over more than 16 times";
+    /// No four bytes were left for the VLAN tag beside it.
+    NoRoomForTag = "no-room-for-tag", "a tc program left no headroom in the buffer for the packet's VLAN tag";
     /// The forwarding program dropped it.
     ForwardDrop = "forward-drop", "the forwarding program answered a drop";
     /// The forwarding program aborted.
