@@ -320,6 +320,8 @@ impl Relevance {
         for (reg, arg) in Reg::ARGS.iter().zip(helper.args()) {
             let number = match arg {
                 Arg::Size | Arg::SizeOrZero | Arg::ConstSize => true,
+                // That it is 0 makes it null.
+                Arg::MemOrNull | Arg::StackOrNull => true,
                 Arg::Anything => {
                     matches!((helper, reg), (Helper::TailCall, Reg::R3) | (Helper::Loop, Reg::R1))
                 }
