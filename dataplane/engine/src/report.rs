@@ -55,12 +55,18 @@ pub struct ProgramReport {
     pub kind: &'static str,
     /// Packets it was asked about.
     pub packets: u64,
-    /// Its answers by name, or by number where there is no name.
+    /// Its answers by name, or by number where there is no name; in JSON an object.
+    #[serde(serialize_with = "as_object")]
     pub verdicts: Vec<(String, u64)>,
     /// Median time of a run in nanoseconds, tail calls included; `None` when none was timed.
     pub ns_per_packet: Option<f64>,
     /// The time that one run in a hundred takes or exceeds, in nanoseconds.
     pub ns_per_packet_p99: Option<f64>,
+}
+
+/// Names and numbers as an object, in their order.
+fn as_object<S: serde::Serializer>(pairs: &[(String, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(name, count)| (name, count)))
 }
 
 /// A class's figures.
