@@ -67,7 +67,8 @@ fn arrows_lead_down() -> Result<()> {
     let arrows = arrows()?;
     ensure!(arrows.len() >= 11, "only {} rooms found", arrows.len());
     for (room, named) in &arrows {
-        let from = floor(room).with_context(|| format!("room {room} stands on no floor: add it to the map"))?;
+        let from =
+            floor(room).with_context(|| format!("room {room} stands on no floor: add it to the map"))?;
         for other in named.iter().filter_map(|name| name.strip_prefix("weir-")) {
             let to = floor(other).with_context(|| format!("room {other} stands on no floor"))?;
             let meant = MEANT.contains(&(room.as_str(), other));
@@ -80,7 +81,10 @@ fn arrows_lead_down() -> Result<()> {
 #[test]
 fn only_sys_names_libc() -> Result<()> {
     for (room, named) in arrows()? {
-        ensure!(room == "sys" || !named.iter().any(|name| name == "libc"), "{room} names libc: go through sys");
+        ensure!(
+            room == "sys" || !named.iter().any(|name| name == "libc"),
+            "{room} names libc: go through sys"
+        );
     }
     Ok(())
 }
@@ -117,7 +121,8 @@ fn each_file_says_what_lives_in_it() -> Result<()> {
 #[test]
 fn nothing_is_called_done_that_is_not() -> Result<()> {
     // Written in parts, so that this file does not find itself.
-    let words = [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("FIX", "ME"), concat!("XX", "X")];
+    let words =
+        [concat!("todo", "!("), concat!("unimplemented", "!("), concat!("FIX", "ME"), concat!("XX", "X")];
     for folder in ["dataplane", "tests", "bench"] {
         for file in files(&root().join(folder), "rs")? {
             let text = std::fs::read_to_string(&file)?;
