@@ -72,6 +72,8 @@ pub(crate) struct Explorer<'a> {
     pub(crate) state: State,
     /// The instruction being walked.
     pub(crate) slot: usize,
+    /// Whether the path just came back to a helper's call from its callback.
+    pub(crate) came_back: bool,
     /// Deepest byte of stack used by each function.
     pub(crate) stack_used: Vec<u32>,
     /// The states before each instruction; empty when they are not asked for.
@@ -103,6 +105,7 @@ impl<'a> Explorer<'a> {
             seen: Seen::new(program.insns.len()),
             state: State::entry(),
             slot: 0,
+            came_back: false,
             stack_used: vec![0; shape.functions.len()],
             recorded: if options.record_states { vec![Vec::new(); program.insns.len()] } else { Vec::new() },
             seen_calls: HashSet::new(),

@@ -15,6 +15,13 @@ const CALLER_SAVED: RegSet = RegSet(0b11_1111);
 /// Registers that pass arguments.
 const ARGUMENTS: RegSet = RegSet(0b11_1110);
 
+/// Every register.
+const ALL: RegSet = RegSet(0x7ff);
+
+/// Most passes over a function; one whose jumps need more has everything live. Code that compilers make
+/// needs about as many as its loops are deep.
+pub(crate) const PASSES_MAX: usize = 100;
+
 /// Live registers by slot.
 pub(crate) struct Liveness {
     before: Vec<RegSet>,
@@ -82,7 +89,11 @@ impl Liveness {
         let slots = program.insns.len();
         let mut live = Self { before: vec![RegSet::default(); slots], after: vec![RegSet::default(); slots] };
         for span in &shape.functions {
-            while live.pass(program, span.start, span.end) {}
+            let settled = (0..PASSES_MAX).any(|_| !live.pass(program, span.start, span.end));
+            if !settled {
+                live.before[span.start..span.end].fill(ALL);
+                live.after[span.start..span.end].fill(ALL);
+            }
         }
         live
     }

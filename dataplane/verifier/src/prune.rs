@@ -148,6 +148,12 @@ impl Explorer<'_> {
         let insn = self.program.insns[slot];
         let callback = matches!(insn, Insn::Call { helper }
             if helper == Helper::Loop as u32 || helper == Helper::ForEachMapElem as u32);
+        // Turns of one call of the helper come to an end; a loop around the call may not.
+        let came_back = std::mem::take(&mut self.came_back);
+        if callback && !came_back {
+            let invocation = self.new_id();
+            self.state.frame_mut().invocation = invocation;
+        }
         let may_goto = matches!(insn, Insn::MayGoto { .. });
         let forced = callback || may_goto;
         let jumps = self.jumps - self.seen.last_jumps;
@@ -160,7 +166,9 @@ impl Explorer<'_> {
             let new = &self.state;
             if old.open > 0 {
                 let turned = may_goto && old.state.may_goto_turns != new.may_goto_turns
-                    || callback && old.state.callback_turns != new.callback_turns;
+                    || callback
+                        && old.state.frame().invocation == new.frame().invocation
+                        && old.state.frame().turns < new.frame().turns;
                 if turned {
                     if covers(&old.state, new, Exactness::Covering) {
                         self.seen.kept[at].hits += 1;
@@ -282,23 +290,26 @@ fn clean_frame(frame: &mut Frame, live: RegSet, needs: &Needs) {
 
 /// Takes names off numbers that are linked to no other (`clear_singular_ids`).
 fn unlink_singles(state: &mut State) {
-    let mut once: Vec<Id> = Vec::new();
-    let mut often: Vec<Id> = Vec::new();
+    let mut ids: Vec<Id> = Vec::new();
     state.each(|value| {
         if let Value::Number(number) = value
             && number.id != 0
         {
-            let list = if once.contains(&number.id) { &mut often } else { &mut once };
-            list.push(number.id);
+            ids.push(number.id);
         }
     });
-    if once.iter().all(|id| often.contains(id)) {
+    ids.sort_unstable();
+    let single = |id: Id| {
+        let first = ids.partition_point(|&other| other < id);
+        ids.get(first + 1) != Some(&id)
+    };
+    if ids.chunk_by(|one, two| one == two).all(|same| same.len() > 1) {
         return;
     }
     state.for_each(|value| {
         if let Value::Number(number) = value
             && number.id != 0
-            && !often.contains(&number.id)
+            && single(number.id)
         {
             (number.id, number.delta) = (0, 0);
         }

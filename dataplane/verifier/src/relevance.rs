@@ -11,7 +11,7 @@ use weir_ebpf::abi::helper::{Arg, Helper, Returns};
 use weir_ebpf::isa::{AluOp, AtomicOp, Imm64, Insn, Reg, Size, Source, Width};
 
 use crate::facts::RegSet;
-use crate::liveness::Liveness;
+use crate::liveness::{Liveness, PASSES_MAX};
 use crate::shape::{Shape, call_target, written};
 
 /// A set of eight-byte stack slots; bit 0 is the one just below r10.
@@ -95,7 +95,12 @@ impl Relevance {
         };
         for &function in &shape.bottom_up {
             found.guess(program, shape, function);
-            while found.pass(program, shape, liveness, function) {}
+            let settled = (0..PASSES_MAX).any(|_| !found.pass(program, shape, liveness, function));
+            if !settled {
+                let span = shape.functions[function];
+                found.before[span.start..span.end].fill(Needs::ALL);
+                found.after[span.start..span.end].fill(Needs::ALL);
+            }
         }
         found
     }
@@ -127,8 +132,11 @@ impl Relevance {
         }
         self.guesses[span.start] = entry;
         let mut changed = true;
-        while changed {
+        let mut passes = 0;
+        // Left unsettled, guesses are worse guesses; nothing relies on them.
+        while changed && passes < PASSES_MAX {
             changed = false;
+            passes += 1;
             for slot in span.start..span.end {
                 let insn = &program.insns[slot];
                 let after = self.guess_after(insn, slot);

@@ -3,9 +3,10 @@
 //! What comes after may index by slot and follow jumps and calls without asking again. All walks
 //! keep their own list of what is left to do; none recurses over input.
 
+use weir_ebpf::abi::MapKind;
 use weir_ebpf::abi::helper::Helper;
 use weir_ebpf::isa::{Imm64, Insn};
-use weir_ebpf::{Program, Reg};
+use weir_ebpf::{MapSpec, Program, Reg};
 
 use crate::reject::Reject;
 use crate::rule::Rule;
@@ -194,7 +195,7 @@ fn check_immediate(program: &Program, shape: &mut Shape, slot: usize, value: Imm
     match value {
         Imm64::Value(_) => Ok(()),
         Imm64::Map(map) | Imm64::MapValue { map, .. } => match program.maps.get(map as usize) {
-            Some(_) => Ok(()),
+            Some(spec) => check_direct_value(slot, value, spec),
             None => refuse(slot, Rule::BadInstruction, format!("map {map} is not one of the program's")),
         },
         Imm64::Function(off) => note_call(program, shape, slot, off),
@@ -203,6 +204,20 @@ fn check_immediate(program: &Program, shape: &mut Shape, slot: usize, value: Imm
             refuse(slot, Rule::KernelVariable, message)
         }
     }
+}
+
+/// Only arrays of one entry have a value whose address is known beforehand.
+fn check_direct_value(slot: usize, value: Imm64, spec: &MapSpec) -> Check {
+    let Imm64::MapValue { offset, .. } = value else { return Ok(()) };
+    if spec.kind != MapKind::Array || spec.max_entries != 1 {
+        return refuse(slot, Rule::ArgumentType, "no direct value access support for this map type");
+    }
+    if offset >= spec.value_size {
+        let size = spec.value_size;
+        let message = format!("invalid access to map value pointer, value_size={size} off={offset}");
+        return refuse(slot, Rule::MapValueBounds, message);
+    }
+    Ok(())
 }
 
 fn note_call(program: &Program, shape: &mut Shape, slot: usize, off: i32) -> Check {

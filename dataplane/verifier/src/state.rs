@@ -22,6 +22,8 @@ pub(crate) struct Frame {
     pub(crate) stack: Stack,
     /// Turns of the callback that this frame's helper call has made.
     pub(crate) turns: u32,
+    /// Which arrival at that helper call this is; turns of one do not end another.
+    pub(crate) invocation: u32,
 }
 
 impl Frame {
@@ -29,7 +31,7 @@ impl Frame {
     pub(crate) fn new(function: usize, callsite: usize, index: usize) -> Self {
         let mut regs = [Value::NotInit; Reg::COUNT];
         regs[Reg::R10.index()] = Value::Pointer(Pointer::new(Kind::Stack { frame: index as u8 }));
-        Self { function, callsite, callback: false, regs, stack: Stack::default(), turns: 0 }
+        Self { function, callsite, callback: false, regs, stack: Stack::default(), turns: 0, invocation: 0 }
     }
 }
 

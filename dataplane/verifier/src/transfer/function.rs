@@ -116,6 +116,7 @@ impl Explorer<'_> {
         self.state.frames.pop();
         self.drop_stack_pointers(callee as u8);
         if frame.callback {
+            self.came_back = true;
             return Ok(Step::To(frame.callsite));
         }
         self.state.set(Reg::R0, answer);

@@ -40,7 +40,7 @@ impl Explorer<'_> {
         let tnum = pointer.var.tnum();
         // Strict alignment means what machines that need it have: headers start at 2 (NET_IP_ALIGN).
         let start = if pointer.kind.is_packet() { 2 } else { 0 };
-        let known = start + i64::from(pointer.off) + off + tnum.value() as i64;
+        let known = (start + i64::from(pointer.off) + off).wrapping_add(tnum.value() as i64);
         let low = u64::from(size) - 1;
         if tnum.mask() & low == 0 && known as u64 & low == 0 {
             return Ok(());
