@@ -108,6 +108,13 @@ fn subjects() -> Vec<Subject> {
     let divide = "r0 = -1\n r1 = 3\n r5 = 0\n again:\n r0 /= r1\n r0 += 0x7fffffff\n r1 += 2\n r5 += 1\n \
         if r5 < 100 goto again\n exit";
     let function = "call f\n r6 = r0\n call f\n r0 += r6\n exit\n f:\n r0 = 1\n exit";
+    let key = "r6 = r1\n r2 = *(u32 *)(r1 + 4)\n r1 = *(u32 *)(r1 + 0)\n r3 = r1\n r3 += 64\n if r3 > r2 goto out\n \
+        r2 = *(u32 *)(r1 + 26)\n *(u32 *)(r10 - 16) = r2\n r2 = *(u32 *)(r1 + 30)\n *(u32 *)(r10 - 12) = r2\n \
+        r2 = *(u16 *)(r1 + 34)\n *(u16 *)(r10 - 8) = r2\n r2 = *(u16 *)(r1 + 36)\n *(u16 *)(r10 - 6) = r2\n \
+        r2 = *(u8 *)(r1 + 23)\n *(u8 *)(r10 - 4) = r2\n *(u8 *)(r10 - 3) = 0\n *(u16 *)(r10 - 2) = 0\n \
+        r2 = r10\n r2 += -16\n r1 = m ll\n call 1\n out:\n r0 = 2\n exit";
+    let mut flows = map(MapKind::Hash, 8);
+    flows.key_size = 16;
     let mut programs = map(MapKind::ProgArray, 4);
     let names: Vec<String> = (0..9).map(|index| format!("p{index}")).collect();
     programs.initial = Initial::Programs(
@@ -125,6 +132,7 @@ fn subjects() -> Vec<Subject> {
         Subject::one("array, count", vec![map(MapKind::Array, 8)], &lookup(3, COUNT)),
         Subject::one("per-cpu array, count", vec![map(MapKind::PercpuArray, 8)], &lookup(3, COUNT)),
         Subject::one("hash, miss", vec![map(MapKind::Hash, 8)], &lookup(3, COUNT)),
+        Subject::one("hash, key in 7 stores", vec![flows], key),
         Subject::one("ktime", vec![], "call 5\n r0 = 2\n exit"),
         Subject::new("8 tail calls", vec![programs], &chain),
     ]
