@@ -16,6 +16,7 @@ use weir_ebpf::ProgramType;
 use weir_ebpf::abi::{Errno, TcAction, XdpAction};
 use weir_maps::Target;
 use weir_sys::clock;
+use weir_vm::env::{FibAddresses, FibAnswer, FibFlags, FibGateway, FibHop, FibQuery};
 use weir_vm::{Context, Redirect, Run};
 
 use crate::chain::{self, Runner, TcOutcome, XdpOutcome};
@@ -157,7 +158,7 @@ impl<'g> Judge<'g> {
             // that its flow keeps its order, and goes on to tc as it would there.
             return program.and_then(|program| self.after_map_program(program, context));
         }
-        Some(match self.redirect_port() {
+        Some(match self.redirect_port(context) {
             Ok(Exit { port, program, .. }) => {
                 context.egress_ifindex = self.generation.ports[port].ifindex;
                 let refused = program.and_then(|program| self.after_map_program(program, context));
@@ -182,12 +183,15 @@ impl<'g> Judge<'g> {
     }
 
     /// The port that the last program redirected to.
-    fn redirect_port(&self) -> Result<Exit, Reason> {
+    fn redirect_port(&mut self, context: &mut Context<'_>) -> Result<Exit, Reason> {
         let (ifindex, ingress, program) = match self.run.redirect() {
             None => return Err(Reason::RedirectUnset),
             Some(Redirect::Port { ifindex, ingress }) => (ifindex, ingress, None),
             Some(Redirect::Peer { ifindex }) => (ifindex, true, None),
-            Some(Redirect::Neighbour { .. }) => return Err(Reason::NoNeighbour),
+            Some(Redirect::Neighbour { ifindex, hop }) => {
+                self.fill_link_header(ifindex, hop, context)?;
+                (ifindex, false, None)
+            }
             Some(Redirect::Broadcast { .. }) => return Err(Reason::RedirectBroadcast),
             Some(Redirect::Map { target, .. }) => match target {
                 Target::Port { ifindex, program } => (ifindex, false, program),
@@ -196,6 +200,42 @@ impl<'g> Judge<'g> {
         };
         let port = self.generation.port_by_ifindex(ifindex).ok_or(Reason::RedirectNoPort)?;
         Ok(Exit { port, ingress, program })
+    }
+
+    /// Fills the link header in with the neighbour's address and the port's own
+    /// (`bpf_redirect_neigh`); without a next hop the packet's destination is the neighbour.
+    fn fill_link_header(
+        &mut self,
+        ifindex: u32,
+        hop: Option<FibGateway>,
+        context: &mut Context<'_>,
+    ) -> Result<(), Reason> {
+        let hop = hop.or_else(|| destination(context)).ok_or(Reason::NoNeighbour)?;
+        let addresses = match hop {
+            FibGateway::V4(address) => FibAddresses::V4 { source: [0; 4], destination: address },
+            FibGateway::V6(address) => FibAddresses::V6 { source: [0; 16], destination: address },
+        };
+        let query = FibQuery {
+            addresses,
+            l4_protocol: 0,
+            source_port: 0,
+            destination_port: 0,
+            total_len: 0,
+            tos: 0,
+            ifindex,
+            flags: FibFlags::DIRECT | FibFlags::OUTPUT,
+            mark: 0,
+            table: 0,
+        };
+        let FibAnswer::Forward(FibHop { neighbour: Some(neighbour), mac, .. }) =
+            self.run.env().fib_lookup(&query)
+        else {
+            return Err(Reason::NoNeighbour);
+        };
+        let header = context.packet_mut().get_mut(..12).ok_or(Reason::NoNeighbour)?;
+        header[..6].copy_from_slice(&neighbour);
+        header[6..].copy_from_slice(&mac);
+        Ok(())
     }
 
     /// The tc ingress chain, and what follows.
@@ -243,7 +283,7 @@ impl<'g> Judge<'g> {
         if hops >= REDIRECTS_MAX {
             return judgement.lane = Lane::Drop(Reason::RedirectLoop);
         }
-        match self.redirect_port() {
+        match self.redirect_port(context) {
             Ok(Exit { port, ingress: true, .. }) => {
                 context.ingress_ifindex = self.generation.ports[port].ifindex;
                 self.ingress(port, context, judgement, hops + 1);
@@ -332,5 +372,15 @@ impl<'g> Judge<'g> {
             .class_index(classid)
             .or_else(|| generation.class_index(context.priority))
             .unwrap_or(generation.classes.len() - 1)
+    }
+}
+
+/// Where an IP packet goes, by its header behind the Ethernet header.
+fn destination(context: &Context<'_>) -> Option<FibGateway> {
+    let packet = context.packet();
+    match packet.get(12..14)? {
+        [0x08, 0x00] => Some(FibGateway::V4(*packet.get(30..)?.first_chunk()?)),
+        [0x86, 0xdd] => Some(FibGateway::V6(*packet.get(38..)?.first_chunk()?)),
+        _ => None,
     }
 }
