@@ -1,7 +1,7 @@
 //! Loads, stores and atomics (`check_mem_access`, `check_atomic`, kernel/bpf/verifier.c).
 
-use weir_ebpf::abi::ContextField;
 use weir_ebpf::abi::context::{FieldAccess, FieldKind};
+use weir_ebpf::abi::{ContextField, XdpField};
 use weir_ebpf::isa::{AtomicOp, Reg, Size, Source};
 use weir_ebpf::program::{Initial, ProgramType};
 
@@ -227,7 +227,13 @@ impl Explorer<'_> {
 
     fn load_context(&mut self, touch: Touch, pointer: &Pointer) -> Check<Value> {
         let field = self.context_field(touch, pointer)?;
-        if !field.may_read(self.program.kind, touch.off as u32, touch.size) {
+        // `expected_attach_type` BPF_XDP_DEVMAP, which sections are named for.
+        let for_devmap = ["xdp/devmap", "xdp.frags/devmap", "xdp_devmap"]
+            .iter()
+            .any(|section| self.program.section.starts_with(section));
+        let egress = field == ContextField::Xdp(XdpField::EgressIfindex) && for_devmap;
+        let egress = egress && touch.size == Size::W;
+        if !egress && !field.may_read(self.program.kind, touch.off as u32, touch.size) {
             let message = format!("invalid bpf_context access off={} size={}", touch.off, touch.size.bytes());
             return self.refuse(Rule::ContextAccess, message);
         }
