@@ -157,6 +157,37 @@ fn an_empty_or_missing_slot_falls_through() {
 }
 
 #[test]
+fn a_tail_call_through_one_of_two_prog_arrays_finds_the_right_program() {
+    // Which array it is is only known in the run; so is the index.
+    for (byte, wanted) in [(7, 11), (8, 22)] {
+        let main = format!(
+            "r6 = r1
+             r2 = *(u32 *)(r1 + 0)
+             r3 = *(u32 *)(r1 + 4)
+             r4 = r2
+             r4 += 14
+             if r4 > r3 goto out
+             r5 = *(u8 *)(r2 + 1)
+             r3 = *(u8 *)(r2 + 0)
+             r3 += 1
+             r2 = map[next] ll
+             if r5 == {byte} goto call
+             r2 = map[other] ll
+        call:
+             call bpf_tail_call
+        out:
+             r0 = 1000
+             exit"
+        );
+        let other = MapSpec { name: "other".to_owned(), ..prog_array(&[(1, "two")]) };
+        let maps = vec![prog_array(&[(1, "one")]), other];
+        let programs = [("main", main.as_str()), ("one", "r0 = 11\n exit"), ("two", "r0 = 22\n exit")];
+        let set = Set::new(ProgramType::Xdp, maps, &programs);
+        set.answers("a_tail_call_through_one_of_two_prog_arrays", wanted);
+    }
+}
+
+#[test]
 fn a_tail_call_from_a_function_ends_that_function() {
     let main = format!(
         "r6 = r1
