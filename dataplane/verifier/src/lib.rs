@@ -7,6 +7,16 @@
 //! abstract `state`, `transfer` says what each instruction does to it and asks for, `prune` cuts
 //! off what was proven already, [`facts`] keeps what held on all paths. The rules follow
 //! kernel/bpf/verifier.c of Linux 6.18 for a loader with CAP_BPF and CAP_PERFMON.
+//!
+//! Where weir differs from that kernel, on purpose:
+//! - It has no kernel functions, kernel variables, timers or socket fields, and refuses them by name.
+//! - Callbacks do not tail call; legacy packet access stays in the main function.
+//! - A loop around a callback's call must end by itself; the kernel takes the callback's turns for
+//!   progress and accepts loops without end.
+//! - A looked-up value is compared with null before `bpf_csum_diff` reads it.
+//! - Global functions are walked with their callers' states, not once by their types.
+//! - Numbers are a little sharper (division, counted loops let go of), so some programs that the
+//!   kernel refuses are accepted.
 #![forbid(unsafe_code)]
 
 mod compat;

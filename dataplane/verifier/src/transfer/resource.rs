@@ -2,7 +2,7 @@
 
 use weir_ebpf::abi::helper::Helper;
 use weir_ebpf::isa::Reg;
-use weir_ebpf::program::ValueField;
+use weir_ebpf::program::{ProgramType, ValueField};
 
 use crate::explore::{Check, Explorer};
 use crate::rule::Rule;
@@ -12,6 +12,9 @@ use crate::value::{Id, Kind, Value};
 impl Explorer<'_> {
     /// The argument of the lock helpers (`process_spin_lock`).
     pub(crate) fn check_lock(&mut self, helper: Helper, reg: Reg) -> Check {
+        if self.program.kind == ProgramType::SocketFilter {
+            return self.refuse(Rule::SpinLock, "socket filter progs cannot use bpf_spin_lock yet");
+        }
         let regno = reg.index();
         let value = self.read(reg)?;
         let (pointer, map) = match value {
