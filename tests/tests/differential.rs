@@ -24,8 +24,9 @@ fn smallest(judge: &Judge, recipe: &Recipe) -> String {
 fn random_programs_are_the_same_everywhere() {
     let (programs, first) = (number("WEIR_DIFF_PROGRAMS", 1_500), number("WEIR_DIFF_SEED", 1));
     let kernel = !kernel::skip("random programs in the kernel");
-    let judge = Judge { kernel, containment: true, packets: 3 };
+    let judge = Judge { kernel, containment: true, packets: 3, insns_max: 1_000_000 };
     let (mut checks, mut refused, mut kernel_refused) = (0, BTreeMap::new(), BTreeMap::new());
+    let mut known = BTreeMap::new();
     for seed in first..first + programs {
         let recipe = Recipe::random(seed);
         match judge.judge(&recipe) {
@@ -36,11 +37,12 @@ fn random_programs_are_the_same_everywhere() {
             Outcome::KernelRefused(why) => {
                 kernel_refused.insert(seed, why);
             }
+            Outcome::KnownKernelBug(bug) => *known.entry(bug).or_insert(0) += 1,
             Outcome::Wrong(_) => panic!("{}", smallest(&judge, &recipe)),
         }
     }
     println!(
-        "seeds {first}..{}: {} refused, {} refused by the kernel only, {checks} steps inside the states",
+        "seeds {first}..{}: {} refused, {} refused by the kernel only, {checks} steps inside the states; kernel bugs met: {known:?}",
         first + programs,
         refused.len(),
         kernel_refused.len()

@@ -32,6 +32,7 @@ pub mod helpers;
 pub mod interpreter;
 pub mod jit;
 pub mod loaded;
+pub mod mutant;
 pub mod run;
 pub mod table;
 pub mod test_run;

@@ -1,7 +1,7 @@
 //! Recipes to instructions.
 
 use weir_ebpf::abi::Helper;
-use weir_ebpf::isa::{AluOp, Cond, Imm64, Insn, Reg, Size, Source, Width};
+use weir_ebpf::isa::{AluOp, AtomicOp, Cond, Imm64, Insn, Reg, Size, Source, Width};
 
 use super::{PROVEN, Recipe, Step};
 
@@ -16,7 +16,8 @@ const SPILL: i16 = -144;
 
 /// The whole program: main, then its functions.
 pub(super) fn emit(recipe: &Recipe) -> Vec<Insn> {
-    let mut out = Emitter { insns: Vec::new(), bails: Vec::new(), calls: Vec::new() };
+    let extended = recipe.extended;
+    let mut out = Emitter { insns: Vec::new(), bails: Vec::new(), calls: Vec::new(), extended };
     out.prologue();
     out.steps(&recipe.main);
     out.epilogue();
@@ -36,6 +37,8 @@ struct Emitter {
     bails: Vec<usize>,
     /// Calls and which function they are of.
     calls: Vec<(usize, usize)>,
+    /// [`Recipe::extended`].
+    extended: bool,
 }
 
 const fn slot(index: i16) -> i16 {
@@ -47,6 +50,10 @@ impl Emitter {
         self.insns.push(insn);
         if insn.slots() == 2 {
             self.insns.push(Insn::SecondHalf);
+        }
+        if self.extended && matches!(insn, Insn::Atomic { size: Size::W, op: AtomicOp::CmpXchg, .. }) {
+            let r0 = Source::Reg(Reg::R0);
+            self.insns.push(Insn::Mov { width: Width::W32, dst: Reg::R0, src: r0 });
         }
     }
 
@@ -192,6 +199,19 @@ impl Emitter {
                 self.alu(AluOp::Add, Reg::R5, Source::Reg(Reg::R10));
                 self.push(access.whole().at(Reg::R5, slot(SLOTS - 1)));
                 self.restore(&[Reg::R5]);
+            }
+            Step::Small { width, op, dst, first, from: (from, mask) } => {
+                self.mov(Reg::R5, *from);
+                if let Some(first) = first {
+                    self.push(Insn::LoadImm64 { dst: *dst, value: Imm64::Value(*first) });
+                }
+                self.alu(AluOp::And, Reg::R5, Source::Imm(*mask));
+                self.push(Insn::Alu { width: *width, op: *op, dst: *dst, src: Source::Reg(Reg::R5) });
+            }
+            Step::Exchange { size, off, src } => {
+                self.load(Reg::R0, Reg::R10, *off);
+                let (op, base) = (AtomicOp::CmpXchg, Reg::R10);
+                self.push(Insn::Atomic { size: *size, op, base, off: *off, src: *src });
             }
             Step::Lookup { .. } | Step::Update { .. } | Step::Delete { .. } => self.map_step(step),
             Step::Call { function } => {

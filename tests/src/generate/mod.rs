@@ -21,7 +21,7 @@ mod shrink;
 use std::sync::Arc;
 
 use weir_ebpf::abi::MapKind;
-use weir_ebpf::isa::{Cond, Insn, Reg, Source, Width};
+use weir_ebpf::isa::{AluOp, AtomicOp, Cond, Insn, Reg, Size, Source, Width};
 use weir_ebpf::{MapSpec, Program, ProgramType};
 
 pub use plain::Access;
@@ -99,6 +99,28 @@ pub enum Step {
         /// Offsets and what is done there.
         accesses: Vec<(i16, Access)>,
     },
+    /// An operation whose second operand is a small number, perhaps zero, after a number for the first.
+    Small {
+        /// 32 or 64 bits.
+        width: Width,
+        /// Which operation.
+        op: AluOp,
+        /// First operand and result.
+        dst: Reg,
+        /// What it is set to before.
+        first: Option<u64>,
+        /// Where the small number comes from, and its mask.
+        from: (Reg, i32),
+    },
+    /// A `cmpxchg` that finds what it expects: r0 is read from the place before.
+    Exchange {
+        /// Bytes exchanged.
+        size: Size,
+        /// Offset from r10.
+        off: i16,
+        /// What is stored.
+        src: Reg,
+    },
     /// A map update with 64 bytes of the stack.
     Update {
         /// Index into the program's maps.
@@ -175,6 +197,9 @@ pub struct Recipe {
     pub functions: Vec<Vec<Step>>,
     /// Whether the program has maps.
     pub maps: bool,
+    /// Whether every 32-bit `cmpxchg` is followed by `w0 = w0`, which changes nothing but what compilers
+    /// that forget to zero-extend r0 make of it.
+    pub extended: bool,
 }
 
 impl Recipe {
@@ -190,7 +215,7 @@ impl Recipe {
         let length = 6 + random.below(34);
         let mut author = Author { random: &mut random, branches: 6, functions: functions.len(), maps };
         let main = author.steps(Scope::main(), 4, length, 2);
-        Self { seed, main, functions, maps }
+        Self { seed, main, functions, maps, extended: false }
     }
 
     /// The program.
@@ -203,6 +228,12 @@ impl Recipe {
             program.maps.push(Arc::new(MapSpec::new("hash", MapKind::Hash, 8, value, 4)));
         }
         program
+    }
+
+    /// Whether it has a 32-bit `cmpxchg`.
+    pub fn exchanges_words(&self) -> bool {
+        let word = |insn: &Insn| matches!(insn, Insn::Atomic { size: Size::W, op: AtomicOp::CmpXchg, .. });
+        self.program().insns.iter().any(word)
     }
 
     /// Packets to run it on.
@@ -234,7 +265,9 @@ impl Author<'_> {
             0..10 if depth > 0 && self.branches > 0 => self.branch(scope, depth),
             10..14 if depth > 0 && scope.may_loop() => self.repeat(scope, depth),
             14..18 => self.stack_access(scope),
-            18..40 if scope.is_main() => self.world(scope, depth),
+            18..22 => scope.small(self.random),
+            22..24 => scope.exchange(self.random),
+            24..44 if scope.is_main() => self.world(scope, depth),
             _ => Step::Plain(scope.plain(self.random)),
         }
     }

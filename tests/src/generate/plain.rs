@@ -157,6 +157,34 @@ impl Scope {
         }
     }
 
+    /// Division, remainder or shift by a small number: where zero and large quotients meet.
+    pub(super) fn small(self, random: &mut Random) -> Step {
+        let ops = [
+            AluOp::Div,
+            AluOp::SDiv,
+            AluOp::Mod,
+            AluOp::SMod,
+            AluOp::Lsh,
+            AluOp::Rsh,
+            AluOp::Arsh,
+            AluOp::Mul,
+        ];
+        let first = random.percent(60).then(|| random.value());
+        let from = (self.any(random), random.pick(&[1, 2, 3, 7, 15]));
+        let dst = match self.target(random) {
+            Reg::R5 => Reg::R0,
+            other => other,
+        };
+        Step::Small { width: random.pick(&WIDTHS), op: random.pick(&ops), dst, first, from }
+    }
+
+    /// A `cmpxchg` that finds what it expects.
+    pub(super) fn exchange(self, random: &mut Random) -> Step {
+        let size = random.pick(&SIZES[2..]);
+        let off = -8 * (1 + random.below(self.slots()) as i16);
+        Step::Exchange { size, off, src: self.any(random) }
+    }
+
     fn alu(self, random: &mut Random, width: Width, dst: Reg) -> Insn {
         let op = random.pick(AluOp::ALL);
         let mut src = self.source(random);

@@ -1,16 +1,17 @@
-//! Deliberate bugs, each of which the tests must find. Outside tests, none exists.
+//! Deliberate bugs, each of which the tests must find. Without the feature
+//! `mutants`, which only tests turn on, none exists.
 
 /// Declares [`Bug`] from its rows.
 macro_rules! bugs {
     ($( $(#[$doc:meta])* $name:ident; )+) => {
         /// A mistake that verifiers have made, which a test turns on for its own thread.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Bug { $( $(#[$doc])* $name, )+ }
+        pub enum Bug { $( $(#[$doc])* $name, )+ }
 
-        #[cfg(test)]
+        #[cfg(any(test, feature = "mutants"))]
         impl Bug {
             /// Every bug.
-            pub(crate) const ALL: &[Bug] = &[$( Bug::$name, )+];
+            pub const ALL: &[Bug] = &[$( Bug::$name, )+];
         }
     };
 }
@@ -64,17 +65,19 @@ bugs! {
     NegSmallest;
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "mutants"))]
 pub(crate) use switch::seeded;
+#[cfg(feature = "mutants")]
+pub use switch::with;
 
 /// Never: there are no bugs outside tests.
-#[cfg(not(test))]
+#[cfg(not(any(test, feature = "mutants")))]
 #[inline(always)]
 pub(crate) const fn seeded(_: Bug) -> bool {
     false
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "mutants"))]
 pub(crate) mod switch {
     use std::cell::Cell;
 
@@ -90,7 +93,7 @@ pub(crate) mod switch {
     }
 
     /// Runs with the bug on.
-    pub(crate) fn with<T>(bug: Bug, run: impl FnOnce() -> T) -> T {
+    pub fn with<T>(bug: Bug, run: impl FnOnce() -> T) -> T {
         ON.set(Some(bug));
         let result = run();
         ON.set(None);

@@ -21,6 +21,8 @@ mod tests;
 mod tnum;
 
 pub use bounds::Bounds;
+#[cfg(feature = "mutants")]
+pub use bugs::{Bug, with};
 pub use tnum::Tnum;
 use tnum::low_mask;
 

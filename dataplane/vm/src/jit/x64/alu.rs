@@ -6,6 +6,7 @@ use weir_ebpf::isa::{AluOp, Size, Source, SwapKind, Width};
 
 use super::asm::{Arith, Flag, Gpr, Rm, Shift, Unary};
 use super::{Emitter, cpu, gpr};
+use crate::mutant::{Mutant, seeded};
 
 /// What a division leaves.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,10 @@ impl Emitter<'_> {
     fn arith(&mut self, width: Width, op: Arith, dst: Gpr, src: Source) {
         match src {
             Source::Reg(src) => self.asm.arith_rr(width, op, dst, gpr(src)),
+            Source::Imm(imm) if seeded(Mutant::ImmediateZeroExtended) && imm < 0 => {
+                self.asm.constant(Gpr::R11, u64::from(imm as u32));
+                self.asm.arith_rr(width, op, dst, Gpr::R11);
+            }
             Source::Imm(imm) => self.asm.arith_imm(width, op, Rm::Reg(dst), imm),
         }
     }
@@ -64,12 +69,15 @@ impl Emitter<'_> {
     pub(super) fn swap(&mut self, kind: SwapKind, size: Size, dst: Reg) {
         let dst = gpr(dst);
         match (kind, size) {
+            (SwapKind::ToLe, _) if seeded(Mutant::SwapNoTruncation) => {}
             (SwapKind::ToLe, _) => self.truncate(size, dst),
             (SwapKind::ToBe | SwapKind::Bswap, Size::DW) => self.asm.bswap(Width::W64, dst),
             (SwapKind::ToBe | SwapKind::Bswap, Size::W) => self.asm.bswap(Width::W32, dst),
             (SwapKind::ToBe | SwapKind::Bswap, Size::H | Size::B) => {
                 self.asm.shift_imm(Size::H, Shift::Ror, dst, 8);
-                self.asm.load(Size::H, dst, Rm::Reg(dst));
+                if !seeded(Mutant::SwapKeepsUpper) {
+                    self.asm.load(Size::H, dst, Rm::Reg(dst));
+                }
             }
         }
     }
@@ -187,6 +195,9 @@ impl Emitter<'_> {
 
     /// x/0 is 0 and x%0 is x.
     fn divide_by_zero(&mut self, width: Width, division: Division, dst: Gpr) {
+        if seeded(Mutant::DivByZeroKeeps) {
+            return;
+        }
         if !division.remainder {
             self.asm.constant(dst, 0);
         } else if width == Width::W32 {
@@ -228,7 +239,7 @@ impl Emitter<'_> {
         if dst != result {
             self.asm.mov(width, dst, result);
         }
-        if dst != Gpr::Rdx {
+        if dst != Gpr::Rdx && !seeded(Mutant::DivLosesR2) {
             self.asm.mov(wide, Gpr::Rdx, Gpr::R10);
         }
         if dst != Gpr::Rax {

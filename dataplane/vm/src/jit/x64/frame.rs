@@ -8,6 +8,7 @@ use weir_verifier::Facts;
 
 use super::asm::{Arith, Asm, Gpr, Label, Rm};
 use super::{Emitter, JitError, RUN, gpr};
+use crate::mutant::{Mutant, seeded};
 use crate::run::offset;
 
 /// A function of the program as machine code sees it.
@@ -96,6 +97,9 @@ impl Frame {
         }
         let kept = [Reg::R6, Reg::R7, Reg::R8, Reg::R9];
         let mut saved: Vec<Gpr> = kept.into_iter().filter(|reg| named[reg.index()]).map(gpr).collect();
+        if seeded(Mutant::FunctionLosesR8) && !door {
+            saved.retain(|saved| *saved != gpr(Reg::R8));
+        }
         if door && run {
             saved.push(RUN);
         }

@@ -7,6 +7,7 @@ use weir_ebpf::isa::{Size, Width};
 use super::asm::{Arith, Flag, Gpr, Label, Rm, Shift};
 use super::{Emitter, RUN};
 use crate::jit::link::{Shape, Workers};
+use crate::mutant::{Mutant, seeded};
 use crate::run::offset;
 use crate::table::offset as table;
 
@@ -47,7 +48,9 @@ impl Emitter<'_> {
                 self.asm.load(Size::W, Gpr::Rax, Rm::Mem(Gpr::Rdx, 0));
                 self.asm.arith_imm(Width::W32, Arith::Cmp, Rm::Reg(Gpr::Rax), len as i32);
                 self.asm.jump_if(Flag::AboveEqual, outside);
-                self.scale(Gpr::Rax, stride);
+                if !seeded(Mutant::ArrayNotScaled) {
+                    self.scale(Gpr::Rax, stride);
+                }
                 self.asm.constant(Gpr::R11, base as u64);
                 self.asm.arith_rr(Width::W64, Arith::Add, Gpr::Rax, Gpr::R11);
                 self.add_worker(workers, outside);

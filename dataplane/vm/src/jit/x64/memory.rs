@@ -7,6 +7,7 @@ use weir_verifier::Access;
 use super::asm::{Arith, Flag, Gpr, Rm};
 use super::{Emitter, gpr};
 use crate::context;
+use crate::mutant::{Mutant, seeded};
 
 impl Emitter<'_> {
     /// Where an access goes and how many bytes of it there are: the program's own address and size, but
@@ -79,7 +80,7 @@ impl Emitter<'_> {
             AtomicOp::Xchg => self.asm.xchg(width, to, src),
             AtomicOp::CmpXchg => {
                 self.asm.lock_cmpxchg(width, to, src);
-                if width == Width::W32 {
+                if width == Width::W32 && !seeded(Mutant::CmpxchgKeepsUpper) {
                     // It leaves rax alone when memory was equal; r0 is the old value, zero-extended.
                     self.asm.mov(width, Gpr::Rax, Gpr::Rax);
                 }
@@ -103,7 +104,9 @@ impl Emitter<'_> {
         self.asm.jump_if(Flag::NotEqual, again);
         if src != Gpr::Rax {
             self.asm.mov(width, src, Gpr::Rax);
-            self.asm.mov(Width::W64, Gpr::Rax, Gpr::R11);
+            if !seeded(Mutant::FetchLosesR0) {
+                self.asm.mov(Width::W64, Gpr::Rax, Gpr::R11);
+            }
         }
     }
 }

@@ -37,6 +37,7 @@ pub(crate) use asm::Shorts;
 pub(crate) use cpu::WITHOUT_BMI2;
 
 use super::{JitError, Link};
+use crate::mutant::bend;
 
 /// What came out: the code, where each slot's code starts, and which jumps turned out short.
 pub(crate) struct Output {
@@ -184,7 +185,7 @@ impl Emitter<'_> {
 
     fn insn(&mut self, slot: usize) -> Result<(), JitError> {
         let refused = |what| Err(JitError::Insn { slot, what });
-        match self.program.insns[slot] {
+        match bend(self.program.insns[slot]) {
             Insn::Alu { width, op, dst, src } => self.alu(width, op, dst, src),
             Insn::Mov { width, dst, src } => self.mov(width, dst, src),
             Insn::MovSx { width, from, dst, src } => self.mov_signed(width, from, dst, src),
