@@ -7,5 +7,6 @@ pub mod differential;
 pub mod engine;
 pub mod generate;
 pub mod kernel;
+pub mod mirror;
 pub mod packet_text;
 pub mod program;
