@@ -1,5 +1,6 @@
 //! Deliberate bugs, each of which the tests must find. Without the feature
 //! `mutants`, which only tests turn on, none exists.
+#![cfg_attr(not(feature = "mutants"), allow(unreachable_pub, reason = "only this crate's tests see it"))]
 
 /// Declares [`Bug`] from its rows.
 macro_rules! bugs {
