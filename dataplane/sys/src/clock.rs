@@ -16,6 +16,10 @@ pub enum Clock {
     Tai,
     /// Time of day, since 1970.
     Real,
+    /// Processor time of the calling thread, the kernel's work for it included.
+    Thread,
+    /// The same of all threads of this process, ended ones included.
+    Process,
 }
 
 /// Nanoseconds of a clock. 0 if the kernel does not have it.
@@ -26,6 +30,8 @@ pub fn now_ns(clock: Clock) -> u64 {
         Clock::Boot => libc::CLOCK_BOOTTIME,
         Clock::Tai => libc::CLOCK_TAI,
         Clock::Real => libc::CLOCK_REALTIME,
+        Clock::Thread => libc::CLOCK_THREAD_CPUTIME_ID,
+        Clock::Process => libc::CLOCK_PROCESS_CPUTIME_ID,
     };
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a timespec that lives here; the kernel (or the vDSO) writes only it.
@@ -79,7 +85,15 @@ mod tests {
 
     #[test]
     fn clocks_go_forward() {
-        for clock in [Clock::Monotonic, Clock::MonotonicCoarse, Clock::Boot, Clock::Tai, Clock::Real] {
+        for clock in [
+            Clock::Monotonic,
+            Clock::MonotonicCoarse,
+            Clock::Boot,
+            Clock::Tai,
+            Clock::Real,
+            Clock::Thread,
+            Clock::Process,
+        ] {
             let first = now_ns(clock);
             assert!(first > 0 && now_ns(clock) >= first, "{clock:?}");
         }
