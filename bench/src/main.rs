@@ -1,3 +1,83 @@
-//! Speed, as ratios measured side by side in one run.
+//! Speed, as ratios measured side by side in one run. `bench/README.md` says how to read them.
 
-fn main() {}
+mod machine;
+mod pipeline;
+mod programs;
+mod table;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
+use weir_sys::affinity;
+
+use crate::machine::Machine;
+
+const USAGE: &str = "weir-bench [--json FILE] [--rounds N] [--programs | --pipelines]
+  Prints medians of N rounds (5) in which the sides take turns.";
+
+/// What was asked for.
+struct Arguments {
+    json: Option<PathBuf>,
+    rounds: usize,
+    programs: bool,
+    pipelines: bool,
+}
+
+fn arguments() -> Result<Option<Arguments>> {
+    let mut arguments = Arguments { json: None, rounds: 5, programs: true, pipelines: true };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--json" => arguments.json = Some(words.next().context("--json: wanted a file")?.into()),
+            "--rounds" => {
+                let count = words.next().and_then(|count| count.parse().ok());
+                arguments.rounds = count.filter(|count| *count > 0).context("--rounds: wanted a number")?;
+            }
+            "--programs" => arguments.pipelines = false,
+            "--pipelines" => arguments.programs = false,
+            "-h" | "--help" => return Ok(None),
+            other => bail!("`{other}` is not understood\n{USAGE}"),
+        }
+    }
+    Ok(Some(arguments))
+}
+
+/// All that was measured.
+#[derive(Serialize)]
+struct Results {
+    schema: &'static str,
+    machine: Machine,
+    rounds: usize,
+    programs: Vec<programs::Row>,
+    pipelines: Vec<pipeline::Row>,
+    load_after: String,
+}
+
+fn main() -> Result<()> {
+    let Some(arguments) = arguments()? else {
+        println!("{USAGE}");
+        return Ok(());
+    };
+    let machine = Machine::here();
+    let kernel = weir_sys::bpf::available();
+    if let Err(why) = &kernel {
+        eprintln!("the kernel's side is left out: needs CAP_BPF ({why})");
+    }
+    let rounds = arguments.rounds;
+    // Pipelines first: they pin workers of their own, and this thread is pinned only afterwards.
+    let pipelines =
+        if arguments.pipelines { pipeline::measure(rounds, machine.cores.len())? } else { Vec::new() };
+    if let Some(core) = machine.cores.first() {
+        affinity::pin(*core)?;
+    }
+    let programs = if arguments.programs { programs::measure(rounds, kernel.is_ok())? } else { Vec::new() };
+    let load_after = std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned();
+    let results = Results { schema: "weir.v1.bench", machine, rounds, programs, pipelines, load_after };
+    print!("{}", table::text(&results));
+    if let Some(path) = arguments.json {
+        let text = serde_json::to_string_pretty(&results)? + "\n";
+        std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}

@@ -102,6 +102,8 @@ fn objects_match_their_sources() -> Result<()> {
         ensure!(committed == fresh, "programs/{name}: run scripts/build-programs.sh and commit the object");
         compared += 1;
     }
+    let bench = [root().join("bench/pass.bpf.o"), out.join("pass.bpf.o")].map(std::fs::read);
+    ensure!(matches!(&bench, [Ok(committed), Ok(fresh)] if committed == fresh), "bench/pass.bpf.o: the same");
     std::fs::remove_dir_all(&out)?;
     println!("{compared} objects match");
     Ok(())
