@@ -17,6 +17,8 @@ use chance::{Chance, Zipf};
 use conversation::{Conversation, FRAMING};
 pub use spec::{Sizes, Spec, SpecError};
 
+use weir_packet::frame::LINE;
+
 use crate::pcap::{Capture, CaptureError, Limits, NgWriter, Packet, PcapWriter};
 
 /// Bytes behind the IP header in each piece of a fragmented datagram: a multiple of 8 that fits 1500 with IPv6.
@@ -153,6 +155,14 @@ impl Traffic {
 
     /// All that is left as a capture in memory, without a file between.
     pub fn capture(self, limits: &Limits) -> Result<Capture, CaptureError> {
+        // No frame takes less than this, so what cannot fit is not even made.
+        let least = self.spec.packets.saturating_mul(LINE as u64);
+        if least > limits.memory_bytes {
+            return Err(CaptureError::TooLarge {
+                file: "generated traffic".into(),
+                limit: limits.memory_bytes,
+            });
+        }
         let source = |source| CaptureError::Read { file: "generated traffic".into(), source };
         let file = self.write_pcap(Vec::new()).map_err(source)?;
         Capture::parse("generated traffic", &file, limits)
