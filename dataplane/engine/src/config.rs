@@ -342,11 +342,11 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// It is not TOML, or says what it may not; the text shows the place.
-    #[error("{}: {text}", path.display())]
+    #[error("{}:{text}", path.display())]
     Parse {
         /// Which file.
         path: PathBuf,
-        /// Line, column and reason.
+        /// `LINE:COLUMN: reason`.
         text: String,
     },
     /// It contradicts itself.
@@ -359,6 +359,15 @@ pub enum ConfigError {
     },
 }
 
+/// What is wrong with a TOML text, in one line: `LINE:COLUMN: reason`.
+pub fn fault(text: &str, error: &toml::de::Error) -> String {
+    let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    let reason: Vec<&str> = error.message().lines().map(str::trim).collect();
+    format!("{line}:{column}: {}", reason.join("; "))
+}
+
 impl Config {
     /// Reads a configuration from a file.
     pub fn read(path: &Path) -> Result<Config, ConfigError> {
@@ -369,10 +378,8 @@ impl Config {
 
     /// Reads a configuration from the text of a file.
     pub fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
-        let mut config: Config = toml::from_str(text).map_err(|error| ConfigError::Parse {
-            path: path.to_owned(),
-            text: error.to_string().trim_end().to_owned(),
-        })?;
+        let mut config: Config = toml::from_str(text)
+            .map_err(|error| ConfigError::Parse { path: path.to_owned(), text: fault(text, &error) })?;
         config.folder = path.parent().unwrap_or(Path::new("")).to_owned();
         config.check().map_err(|text| ConfigError::Meaning { path: path.to_owned(), text })?;
         Ok(config)
@@ -393,6 +400,10 @@ impl Config {
                 "there is no interface: add a table such as [interface.wan] with driver = \"pcap\"".into()
             );
         }
+        if self.workers.cores.as_ref().is_some_and(Vec::is_empty) {
+            return Err("workers.cores is empty: name cores, or leave it out for all".into());
+        }
+        self.check_ifindexes()?;
         for (at, program) in self.program.iter().enumerate() {
             if self.program[..at].iter().any(|earlier| earlier.name == program.name) {
                 return Err(format!("two programs are called `{}`: names must differ", program.name));
@@ -412,6 +423,21 @@ impl Config {
         for route in &self.route {
             if let Some(dev) = &route.dev {
                 self.find_interface(dev, &format!("route {}", route.to))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Programs know ports by these numbers, and 0 is none.
+    fn check_ifindexes(&self) -> Result<(), String> {
+        let mut taken = BTreeMap::new();
+        for (name, interface) in &self.interface {
+            let Some(ifindex) = interface.ifindex else { continue };
+            if ifindex == 0 {
+                return Err(format!("interface.{name}: ifindex = 0: numbers start from 1"));
+            }
+            if let Some(other) = taken.insert(ifindex, name) {
+                return Err(format!("interface.{name}: ifindex = {ifindex} is already `{other}`'s"));
             }
         }
         Ok(())
@@ -480,7 +506,10 @@ mod tests {
     #[test]
     fn an_unknown_key_is_an_error_that_shows_the_line() {
         let error = parse("version = 1\n[interface.wan]\ndriver = \"null\"\nmtuu = 9000\n").unwrap_err();
-        assert!(error.contains("line 4") && error.contains("mtuu") && error.contains("mtu"), "{error}");
+        assert!(
+            error.starts_with("weir.toml:4:1: unknown field `mtuu`, expected one of `driver`"),
+            "{error}"
+        );
     }
 
     #[test]

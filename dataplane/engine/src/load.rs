@@ -93,7 +93,7 @@ pub enum LoadError {
         source: LoadedError,
     },
     /// A map could not be created.
-    #[error("{}: map `{map}`: {source}", path.display())]
+    #[error("{}: {source}", path.display())]
     Map {
         /// Which file.
         path: PathBuf,

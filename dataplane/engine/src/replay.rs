@@ -199,7 +199,7 @@ impl Replay {
     /// How many packets will come, when that is known.
     pub fn packets_total(&self) -> Option<u64> {
         let frames: u64 = self.sources.iter().flatten().map(|capture| capture.frames() as u64).sum();
-        if self.options.limit.is_some() { None } else { Some(frames * self.options.loops?) }
+        if self.options.limit.is_some() { None } else { Some(frames.saturating_mul(self.options.loops?)) }
     }
 
     /// The cores that workers will be pinned to.
