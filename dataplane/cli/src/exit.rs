@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use weir_engine::load::LoadError;
+
 use crate::output::Output;
 
 /// What the process answers its caller (weir(1), EXIT STATUS).
@@ -40,6 +42,18 @@ impl Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self { code: Code::Failed, error }
+    }
+}
+
+/// Why an object cannot be loaded: it, its values, or the machine.
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        let code = match &error {
+            LoadError::Read { .. } | LoadError::Value { .. } | LoadError::Program { .. } => Code::Usage,
+            LoadError::Object { .. } | LoadError::Rejected { .. } | LoadError::Map { .. } => Code::Rejected,
+            LoadError::Prepare { .. } => Code::Failed,
+        };
+        Self::new(code, error)
     }
 }
 

@@ -88,6 +88,11 @@ impl Output {
         self.progress
     }
 
+    /// Whether the answer may have colours.
+    pub(crate) fn has_colour(&self) -> bool {
+        self.colour
+    }
+
     /// Prints an answer as JSON.
     pub(crate) fn json(&self, value: &impl Serialize) -> io::Result<()> {
         let mut out = io::stdout().lock();
@@ -113,11 +118,12 @@ impl Output {
 
     /// Says what went wrong, on stderr; `error` in JSON when JSON was asked for.
     pub(crate) fn error(&self, error: &anyhow::Error) {
+        let message = sentence(error);
         if self.json {
-            let body = serde_json::json!({ "error": { "message": format!("{error:#}") } });
+            let body = serde_json::json!({ "error": { "message": message } });
             eprintln!("{body}");
         } else {
-            eprintln!("weir: {error:#}");
+            eprintln!("weir: {message}");
         }
     }
 
@@ -146,6 +152,18 @@ impl Output {
         };
         self.paint(colour, name)
     }
+}
+
+/// An error with its causes, those left out that the text before already ends with.
+pub(crate) fn sentence(error: &anyhow::Error) -> String {
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.ends_with(&cause) {
+            said.push_str(": ");
+            said.push_str(&cause);
+        }
+    }
+    said
 }
 
 /// A table without borders whose columns after the first `left` are set to the right.
@@ -199,5 +217,12 @@ mod tests {
     fn numbers_are_grouped_and_bytes_have_units() {
         assert_eq!([0, 999, 1000, 1234567].map(grouped), ["0", "999", "1 000", "1 234 567"]);
         assert_eq!([0, 1023, 1536, 5 << 30].map(bytes), ["0 B", "1023 B", "1.5 KiB", "5.0 GiB"]);
+    }
+    #[test]
+    fn a_cause_that_was_already_said_is_not_said_again() {
+        let inner = anyhow::anyhow!("no such file");
+        assert_eq!(sentence(&inner.context("a.pcap: no such file")), "a.pcap: no such file");
+        let inner = anyhow::anyhow!("no such file");
+        assert_eq!(sentence(&inner.context("a.pcap")), "a.pcap: no such file");
     }
 }

@@ -1,5 +1,6 @@
 //! Where a program comes from: an object file, or bare instructions with a description (`--raw`).
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -84,15 +85,20 @@ impl SourceArgs {
             })
             .collect();
         if programs.is_empty() {
-            let names: Vec<&str> = object.programs().iter().map(|entry| entry.name.as_str()).collect();
-            let what = match names.is_empty() {
-                true => anyhow!("{}: there is no program in it", path.display()),
-                false => anyhow!("{}: no such program; there is `{}`", path.display(), names.join("`, `")),
-            };
-            return Err(Failure::new(Code::Usage, what));
+            return Err(no_such_program(path, &object));
         }
         Ok(Source { path: path.to_owned(), object: Some(object), programs })
     }
+}
+
+/// What to say when none of an object's programs is meant.
+pub(crate) fn no_such_program(path: &Path, object: &Object) -> Failure {
+    let names: Vec<&str> = object.programs().iter().map(|entry| entry.name.as_str()).collect();
+    let what = match names.is_empty() {
+        true => anyhow!("{}: there is no program in it", path.display()),
+        false => anyhow!("{}: no such program; there is `{}`", path.display(), names.join("`, `")),
+    };
+    Failure::new(Code::Usage, what)
 }
 
 /// Reads an object file.
@@ -106,11 +112,15 @@ pub(crate) fn read_object(path: &Path) -> Result<Object, Failure> {
         .map_err(|error| Failure::new(Code::Rejected, error))
 }
 
-/// Reads a file whole.
+/// Reads a file whole; `-` is standard input.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path)
-        .with_context(|| path.display().to_string())
-        .map_err(|error| Failure::new(Code::Usage, error))
+    let read = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(path)
+    };
+    read.with_context(|| path.display().to_string()).map_err(|error| Failure::new(Code::Usage, error))
 }
 
 /// The description beside bare instructions.

@@ -1,14 +1,16 @@
 //! `weir check`: proves programs, or says why not. Needs no root and no kernel.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::anyhow;
 use clap::Args;
 use serde::Serialize;
+use weir_ebpf::Program;
 use weir_verifier::{Options, Rule};
 
 use crate::exit::{Code, Done, Failure};
-use crate::output::{Colour, Output, grouped};
+use crate::output::{Colour, Output, grouped, sentence};
 use crate::source::{Source, SourceArgs};
 
 /// Arguments of `weir check`.
@@ -37,6 +39,9 @@ struct Answer {
     message: String,
     rule: Option<&'static str>,
     insn: Option<usize>,
+    /// `FILE:LINE` of the source.
+    line: Option<String>,
+    help: Option<String>,
     /// Instructions walked over, repeats counted.
     insns_processed: u64,
     states: u64,
@@ -57,7 +62,7 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Done {
     let mut answers = Vec::new();
     for source in arguments.source.read()? {
         let file = source.path.display().to_string();
-        let checked = check(source, arguments.log_level);
+        let checked = check(source, arguments.log_level, output);
         let rejected = checked.iter().filter(|answer| answer.verdict == "reject").count();
         if !output.is_json() {
             for answer in &checked {
@@ -77,7 +82,7 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Done {
     Ok(if refused > 0 { Code::Rejected } else { Code::Ok })
 }
 
-fn check(source: Source, log_level: u8) -> Vec<Answer> {
+fn check(source: Source, log_level: u8, output: &Output) -> Vec<Answer> {
     let file = source.path.display().to_string();
     let programs = source.programs.into_iter();
     programs
@@ -91,6 +96,8 @@ fn check(source: Source, log_level: u8) -> Vec<Answer> {
                 message: String::new(),
                 rule: None,
                 insn: None,
+                line: None,
+                help: None,
                 insns_processed: 0,
                 states: 0,
                 milliseconds: 0.0,
@@ -99,17 +106,17 @@ fn check(source: Source, log_level: u8) -> Vec<Answer> {
             };
             match program {
                 Err(error) => {
-                    answer.message = format!("{error:#}");
+                    answer.message = sentence(&error);
                     answer.text = answer.message.clone();
                 }
-                Ok(program) => prove(&mut answer, program, log_level),
+                Ok(program) => prove(&mut answer, program, log_level, output),
             }
             answer
         })
         .collect()
 }
 
-fn prove(answer: &mut Answer, program: std::sync::Arc<weir_ebpf::Program>, log_level: u8) {
+fn prove(answer: &mut Answer, program: Arc<Program>, log_level: u8, output: &Output) {
     answer.kind = Some(program.kind.name());
     let start = Instant::now();
     let proven = weir_verifier::verify(program, &Options { log_level, ..Options::default() });
@@ -125,7 +132,9 @@ fn prove(answer: &mut Answer, program: std::sync::Arc<weir_ebpf::Program>, log_l
             answer.rule = Some(reject.rule.name());
             answer.insn = Some(reject.slot);
             answer.log = reject.log.clone();
-            answer.text = reject.to_string();
+            answer.line = reject.line.as_ref().map(|line| format!("{}:{}", line.file, line.line));
+            answer.help = reject.help.clone();
+            answer.text = reject.render(output.has_colour());
             reject.stats
         }
     };

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use weir_ebpf::Insn;
 use weir_ebpf::abi::Helper;
 use weir_ebpf::isa::Imm64;
+use weir_ebpf::{Insn, Program};
 use weir_object::Object;
 
-use crate::exit::{Code, Done};
+use crate::exit::{Code, Done, Failure};
 use crate::output::{Output, table};
-use crate::source::read_object;
+use crate::source::{no_such_program, read_object};
 
 /// What to look at.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -74,6 +75,11 @@ struct Inspection {
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments, output: &Output) -> Done {
     let object = read_object(&arguments.object)?;
+    if let Some(name) = &arguments.prog
+        && !object.programs().iter().any(|entry| entry.name == *name)
+    {
+        return Err(no_such_program(&arguments.object, &object));
+    }
     if arguments.part == Some(Part::Insns) {
         return instructions(&object, arguments, output);
     }
@@ -183,11 +189,19 @@ fn helper_table(inspection: &Inspection) -> String {
 
 /// The listing of each program, source lines between.
 fn instructions(object: &Object, arguments: &Arguments, output: &Output) -> Done {
+    let mut listings = Vec::new();
     for entry in object.programs() {
         if arguments.prog.as_ref().is_some_and(|name| *name != entry.name) || entry.kind.is_none() {
             continue;
         }
-        let program = object.program(&entry.name).map_err(anyhow::Error::from)?;
+        let program = object
+            .program(&entry.name)
+            .with_context(|| arguments.object.display().to_string())
+            .map_err(|error| Failure::new(Code::Rejected, error))?;
+        if output.is_json() {
+            listings.push(serde_json::json!({ "program": entry.name, "insns": listing(&program) }));
+            continue;
+        }
         output.text(format_args!("{}:", entry.name))?;
         let slots = program.insns.iter().enumerate();
         for (slot, insn) in slots.filter(|(_, insn)| **insn != Insn::SecondHalf) {
@@ -197,5 +211,21 @@ fn instructions(object: &Object, arguments: &Arguments, output: &Output) -> Done
             output.text(format_args!("{slot:4}: {insn}"))?;
         }
     }
+    if output.is_json() {
+        output.json(&listings)?;
+    }
     Ok(Code::Ok)
+}
+
+/// Each instruction by its slot, with the source line that begins at it.
+fn listing(program: &Program) -> Vec<serde_json::Value> {
+    let slots = program.insns.iter().enumerate().filter(|(_, insn)| **insn != Insn::SecondHalf);
+    let rows = slots.map(|(slot, insn)| {
+        let line = program.lines.iter().find(|line| line.slot == slot);
+        let source = line.map(
+            |line| serde_json::json!({ "file": line.file, "line": line.line, "text": line.text.trim() }),
+        );
+        serde_json::json!({ "slot": slot, "insn": insn.to_string(), "source": source })
+    });
+    rows.collect()
 }

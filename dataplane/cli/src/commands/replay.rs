@@ -8,17 +8,19 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use weir_ebpf::abi::{TcAction, XdpAction};
 use weir_engine::build::BuildError;
 use weir_engine::chain::XdpOutcome;
 use weir_engine::config::{Config, ConfigError};
-use weir_engine::load::LoadError;
 use weir_engine::pipeline::Lane;
+use weir_engine::reason::Reason;
 use weir_engine::replay::{Options, Outcome, Progress, Recorded, Replay, ReplayError};
 use weir_engine::report::Report;
 use weir_io::pcap::{NgWriter, Pace, Packet, Verdict};
 
 use crate::exit::{Code, Done, Failure};
 use crate::output::{Output, bytes, grouped, table};
+use crate::source::read_object;
 
 /// Arguments of `weir replay`.
 #[derive(Args)]
@@ -49,13 +51,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", conflicts_with_all = ["speed", "pps"])]
     mbps: Option<f64>,
     /// So many workers at most
-    #[arg(long, value_name = "N")]
-    workers: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    workers: Option<u16>,
     /// What runs the programs
     #[arg(long, value_name = "ENGINE", default_value = "jit", value_parser = ["jit", "interp"])]
     engine: String,
     /// Exit with 1 if any packet was dropped, aborted … (a verdict's or a drop reason's name)
-    #[arg(long, value_name = "VERDICT")]
+    #[arg(long, value_name = "VERDICT", value_parser = verdict)]
     fail_on: Vec<String>,
 }
 
@@ -69,6 +71,25 @@ fn speed(text: &str) -> Result<Pace, String> {
         Some(speed) if speed > 0.0 => Ok(Pace::Stamps { speed }),
         _ => Err("wanted `top`, `orig`, or `x` and a number, such as x2".to_owned()),
     }
+}
+
+/// A name that `--fail-on` may wait for: one that no packet can have would never fail.
+fn verdict(text: &str) -> Result<String, String> {
+    let name = text.to_ascii_lowercase();
+    let verdicts = XdpAction::ALL.iter().map(|action| action.name());
+    let verdicts = verdicts.chain(TcAction::ALL.iter().map(|action| action.name()));
+    let mut known = verdicts.chain(Reason::ALL.iter().map(|reason| reason.name()));
+    if known.any(|known| is_called(known, &name)) {
+        return Ok(name);
+    }
+    let reasons: Vec<&str> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+    Err(format!("wanted a verdict such as drop, aborted, tx or shot, or a reason: {}", reasons.join(", ")))
+}
+
+/// Whether a verdict or a reason has this name, in lower case and with or without its prefix.
+fn is_called(known: &str, name: &str) -> bool {
+    let known = known.to_ascii_lowercase();
+    known == name || known.trim_start_matches("xdp_").trim_start_matches("tc_act_") == name
 }
 
 /// Runs the command.
@@ -118,12 +139,7 @@ fn configuration(arguments: &Arguments) -> Result<Config, Failure> {
 /// A configuration with one port that runs an object's programs: XDP ones as a chain, tc ones as
 /// direct-action filters, in the object's order.
 fn around_object(path: &Path, wanted: Option<&str>) -> Result<Config, Failure> {
-    let bytes = std::fs::read(path)
-        .with_context(|| path.display().to_string())
-        .map_err(|error| Failure::new(Code::Usage, error))?;
-    let object = weir_object::Object::parse(&bytes)
-        .with_context(|| path.display().to_string())
-        .map_err(|error| Failure::new(Code::Rejected, error))?;
+    let object = read_object(path)?;
     let called: Vec<String> = object
         .maps()
         .iter()
@@ -205,18 +221,18 @@ fn options(arguments: &Arguments) -> Result<Options, Failure> {
         pace,
         record: arguments.write.is_some(),
         engine: if arguments.engine == "jit" { weir_vm::Engine::Jit } else { weir_vm::Engine::Interpreter },
-        workers: arguments.workers,
+        workers: arguments.workers.map(usize::from),
     })
 }
 
 /// The exit code that an error of preparing deserves.
 fn failure(error: ReplayError) -> Failure {
+    let error = match error {
+        ReplayError::Build(BuildError::Load(load)) => return load.into(),
+        other => other,
+    };
     let code = match &error {
-        ReplayError::Build(BuildError::Load(load)) => match load {
-            LoadError::Read { .. } | LoadError::Value { .. } | LoadError::Program { .. } => Code::Usage,
-            LoadError::Object { .. } | LoadError::Rejected { .. } => Code::Rejected,
-            LoadError::Prepare { .. } | LoadError::Map { .. } => Code::Failed,
-        },
+        ReplayError::Build(BuildError::Load(_)) => Code::Rejected,
         ReplayError::Build(BuildError::Attach { .. })
         | ReplayError::Routes(_)
         | ReplayError::Capture(_)
@@ -256,13 +272,9 @@ fn progress_bar(total: Option<u64>) -> ProgressBar {
 
 /// Whether a verdict or a drop reason of this name occurred; `drop` stands for any drop.
 fn occurred(report: &Report, name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    let is = |other: &str| {
-        let other = other.to_ascii_lowercase();
-        other == name || other.trim_start_matches("xdp_").trim_start_matches("tc_act_") == name
-    };
-    report.drops.iter().any(|drop| name == "drop" || is(drop.reason))
-        || report.programs.iter().flat_map(|program| &program.verdicts).any(|(verdict, _)| is(verdict))
+    let mut verdicts = report.programs.iter().flat_map(|program| &program.verdicts);
+    report.drops.iter().any(|drop| name == "drop" || is_called(drop.reason, name))
+        || verdicts.any(|(verdict, _)| is_called(verdict, name))
 }
 
 /// Every packet with what was said of it (epb_verdict), and the reason of a drop as a comment.

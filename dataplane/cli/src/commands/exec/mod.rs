@@ -14,7 +14,7 @@ use weir_ebpf::abi::{TcAction, XdpAction};
 use weir_vm::Engine;
 use weir_vm::test_run::{Input, Output as RunOutput};
 
-use self::subject::{Refusal, Subject};
+use self::subject::{Given, Refusal, Subject};
 use self::view::{MapView, changes};
 use crate::exit::{Code, Done, Failure};
 use crate::output::Output;
@@ -54,8 +54,11 @@ pub(crate) struct Arguments {
     /// What a map holds from the start: a TOML file with `entry = [{ key = …, value = … }]`
     #[arg(long = "map", value_name = "NAME=FILE")]
     maps: Vec<String>,
+    /// The value of a constant (`const volatile` in C): a number, true, false, or what a configuration may write
+    #[arg(long, value_name = "NAME=VALUE")]
+    rodata: Vec<String>,
     /// Run so many times on each packet
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
     /// What runs it
     #[arg(long, value_enum, default_value = "jit")]
@@ -132,7 +135,8 @@ enum Attempt {
 }
 
 fn attempt(arguments: &Arguments, engine: Engine, packets: &[Vec<u8>]) -> Result<Attempt, Failure> {
-    let subject = match Subject::load(&arguments.source, &arguments.maps, engine, !arguments.no_verify) {
+    let given = Given { maps: &arguments.maps, rodata: &arguments.rodata };
+    let subject = match Subject::load(&arguments.source, &given, engine, !arguments.no_verify) {
         Ok(subject) => subject,
         Err(Refusal::Failure(failure)) => return Err(failure),
         Err(Refusal::Rejected { program, kind, reject }) => {
@@ -264,7 +268,7 @@ fn compare(jit: &Answer, interpreter: &Answer) -> Result<(), Failure> {
     match changes(&jit.maps, &interpreter.maps).is_empty() {
         true => Ok(()),
         false => Err(anyhow!(
-            "the engines left different maps (clocks and random numbers aside, this is a fault of weir)"
+            "the engines left different maps: if the program reads the clock, fix it (--rodata NAME=VALUE, if the program has a constant for it); if not, this is a fault of weir"
         )
         .into()),
     }

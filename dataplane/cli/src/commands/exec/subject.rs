@@ -19,6 +19,14 @@ use super::world::World;
 use crate::exit::{Code, Failure};
 use crate::source::{Source, SourceArgs};
 
+/// What the command line gives a program besides a packet.
+pub(super) struct Given<'g> {
+    /// `NAME=FILE`: what maps hold.
+    pub(super) maps: &'g [String],
+    /// `NAME=VALUE`: constants.
+    pub(super) rodata: &'g [String],
+}
+
 /// Why there is nothing to run.
 pub(super) enum Refusal {
     /// The verifier says no.
@@ -49,7 +57,7 @@ impl Subject {
     /// Loads the one program that the arguments name.
     pub(super) fn load(
         arguments: &SourceArgs,
-        entries: &[String],
+        given: &Given<'_>,
         engine: Engine,
         verify: bool,
     ) -> Result<Self, Refusal> {
@@ -59,21 +67,31 @@ impl Subject {
         })?;
         let name = only(&source)?;
         if verify && source.object.is_some() && arguments.kind.is_none() {
-            return Self::image(&source.path, &name, entries, engine);
+            return Self::image(&source.path, &name, given, engine);
+        }
+        if !given.maps.is_empty() || !given.rodata.is_empty() {
+            let what = anyhow!(
+                "--map and --rodata are for a program of an object, proven as its section says: not with --raw, --as or --no-verify"
+            );
+            return Err(Failure::new(Code::Usage, what).into());
         }
         Self::alone(source, &name, engine, verify)
     }
 
     /// A program of an object, with those that its prog arrays name.
-    fn image(path: &Path, name: &str, entries: &[String], engine: Engine) -> Result<Self, Refusal> {
+    fn image(path: &Path, name: &str, given: &Given<'_>, engine: Engine) -> Result<Self, Refusal> {
         let mut request = Request { programs: vec![name], workers: 1, engine, ..Request::default() };
-        for given in entries {
+        for given in given.maps {
             let (map, entries) = read_entries(given)?;
             request.entries.insert(map, entries);
         }
+        for given in given.rodata {
+            let (name, value) = constant(given)?;
+            request.rodata.insert(name, value);
+        }
         let image = Image::load(path, &request).map_err(|error| match error {
             LoadError::Rejected { program, kind, reject, .. } => Refusal::Rejected { program, kind, reject },
-            other => Refusal::Failure(Failure::new(Code::Usage, other)),
+            other => Refusal::Failure(other.into()),
         })?;
         let entry = image.program(name).cloned().context("the program was not loaded")?;
         let table = image.table().map_err(anyhow::Error::from)?;
@@ -86,11 +104,9 @@ impl Subject {
         let found = source.programs.into_iter().find(|(other, _)| other == name);
         let (_, program) = found.context("the program was not read")?;
         let program = program.with_context(|| path).map_err(|error| Failure::new(Code::Rejected, error))?;
-        let maps = program
-            .maps
-            .iter()
-            .map(|spec| Map::create(spec, 1).with_context(|| format!("map {}", spec.name)));
-        let maps: Vec<Arc<Map>> = maps.collect::<Result<_, _>>()?;
+        let maps = program.maps.iter().map(|spec| Map::create(spec, 1));
+        let maps: Vec<Arc<Map>> =
+            maps.collect::<Result<_, _>>().map_err(|error| Failure::new(Code::Rejected, error))?;
         let runner = if verify {
             let (kind, name) = (program.kind, program.name.clone());
             let proven = weir_verifier::verify(Arc::clone(&program), &weir_verifier::Options::default());
@@ -187,6 +203,16 @@ fn read_entries(given: &str) -> Result<(String, Vec<MapEntry>), Failure> {
         given.split_once('=').ok_or_else(|| usage(anyhow!("--map {given}: wanted NAME=FILE")))?;
     let bytes = crate::source::read(Path::new(path))?;
     let text = String::from_utf8(bytes).with_context(|| path.to_owned()).map_err(usage)?;
-    let file: File = toml::from_str(&text).with_context(|| path.to_owned()).map_err(usage)?;
+    let file: File = toml::from_str(&text)
+        .map_err(|error| usage(anyhow!("{path}:{}", weir_engine::config::fault(&text, &error))))?;
     Ok((name.to_owned(), file.entry))
+}
+
+/// `NAME=VALUE`: a constant, its value as TOML would have it, or else a text.
+fn constant(given: &str) -> Result<(String, toml::Value), Failure> {
+    let parts = given.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty());
+    let (name, value) =
+        parts.ok_or_else(|| Failure::new(Code::Usage, anyhow!("--rodata {given}: wanted NAME=VALUE")))?;
+    let value = value.parse().unwrap_or_else(|_| toml::Value::String(value.to_owned()));
+    Ok((name.to_owned(), value))
 }
