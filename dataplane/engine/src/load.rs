@@ -238,7 +238,7 @@ impl Loader<'_> {
                 object.set_global(name, bytes.as_slice())
             }
         };
-        set.map_err(|source| self.object_error(source))
+        set.map_err(|source| self.value_error(place, source.to_string()))
     }
 
     fn program(&self, object: &Object, name: &str, maps: &[Arc<Map>]) -> Result<Loaded, LoadError> {

@@ -223,7 +223,7 @@ fn listing(program: &Program) -> Vec<serde_json::Value> {
     let rows = slots.map(|(slot, insn)| {
         let line = program.lines.iter().find(|line| line.slot == slot);
         let source = line.map(
-            |line| serde_json::json!({ "file": line.file, "line": line.line, "text": line.text.trim() }),
+            |line| serde_json::json!({ "file": *line.file, "line": line.line, "text": line.text.trim() }),
         );
         serde_json::json!({ "slot": slot, "insn": insn.to_string(), "source": source })
     });
