@@ -220,8 +220,9 @@ impl Loader<'_> {
     }
 
     fn set_constant(&self, object: &mut Object, name: &str, value: &toml::Value) -> Result<(), LoadError> {
-        let globals: Vec<(String, u32)> =
+        let mut globals: Vec<(String, u32)> =
             object.globals().map(|(name, size)| (name.to_owned(), size)).collect();
+        globals.sort();
         let place = format!("constant `{name}`");
         let Some((_, size)) = globals.iter().find(|(global, _)| global == name) else {
             let names: Vec<&str> = globals.iter().map(|(name, _)| name.as_str()).collect();
