@@ -4,18 +4,20 @@
 use std::path::Path;
 use std::process::Command;
 
+/// How a good file is spoiled.
+type Spoil = Box<dyn Fn(&[u8]) -> Vec<u8>>;
 /// A file, and how a good one is spoiled to become it.
-type Bad<'b> = (&'b str, Box<dyn Fn(&[u8]) -> Vec<u8>>);
+type Bad<'b> = (&'b str, Spoil);
 
-fn cut(keep: usize) -> Box<dyn Fn(&[u8]) -> Vec<u8>> {
+fn cut(keep: usize) -> Spoil {
     Box::new(move |good| good[..keep.min(good.len())].to_vec())
 }
 
-fn half() -> Box<dyn Fn(&[u8]) -> Vec<u8>> {
+fn half() -> Spoil {
     Box::new(|good| good[..good.len() / 2].to_vec())
 }
 
-fn put(at: usize, bytes: &'static [u8]) -> Box<dyn Fn(&[u8]) -> Vec<u8>> {
+fn put(at: usize, bytes: &'static [u8]) -> Spoil {
     Box::new(move |good| {
         let mut bad = good.to_vec();
         bad[at..at + bytes.len()].copy_from_slice(bytes);
@@ -24,7 +26,7 @@ fn put(at: usize, bytes: &'static [u8]) -> Box<dyn Fn(&[u8]) -> Vec<u8>> {
 }
 
 /// Writes other bytes where these are first found.
-fn instead(old: &'static [u8], new: &'static [u8]) -> Box<dyn Fn(&[u8]) -> Vec<u8>> {
+fn instead(old: &'static [u8], new: &'static [u8]) -> Spoil {
     Box::new(move |good| {
         let at = good.windows(old.len()).position(|window| window == old).expect("bytes to replace");
         put(at, new)(good)

@@ -1,6 +1,6 @@
 //! `weir pcap`: looking at captures, and making traffic up.
 
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -32,7 +32,7 @@ enum Action {
 
 #[derive(Args)]
 struct GenArguments {
-    /// Where to write it; pcapng, or pcap by the ending
+    /// Where to write it; pcapng, or pcap by the ending; - is standard output
     out: PathBuf,
     /// How many packets
     #[arg(short = 'n', long, value_name = "N", default_value_t = Spec::default().packets)]
@@ -90,15 +90,19 @@ fn generate(arguments: &GenArguments, output: &Output) -> Done {
     };
     let traffic = Traffic::new(&spec).map_err(|error| Failure::new(Code::Usage, error))?;
     let path = &arguments.out;
-    let file = std::fs::File::create(path).with_context(|| path.display().to_string())?;
+    let file: Box<dyn Write> = match path.as_os_str() == "-" {
+        true => Box::new(std::io::stdout()),
+        false => Box::new(std::fs::File::create(path).with_context(|| path.display().to_string())?),
+    };
     let out = BufWriter::new(file);
     let written = match path.extension().is_some_and(|extension| extension == "pcap") {
         true => traffic.write_pcap(out),
         false => traffic.write_pcapng(out),
     };
-    written
-        .and_then(|out| out.into_inner().map_err(std::io::IntoInnerError::into_error))
-        .with_context(|| path.display().to_string())?;
+    match written.and_then(|mut out| out.flush()) {
+        Err(gone) if gone.kind() == std::io::ErrorKind::BrokenPipe => return Ok(Code::Ok),
+        done => done.with_context(|| path.display().to_string())?,
+    }
     output.note(format_args!("{}: {} packets, seed {}", path.display(), spec.packets, spec.seed));
     Ok(Code::Ok)
 }
