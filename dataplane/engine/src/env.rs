@@ -88,12 +88,7 @@ impl WorkerEnv {
 
 impl Env for WorkerEnv {
     fn now_ns(&mut self, clock: Clock) -> u64 {
-        clock::now_ns(match clock {
-            Clock::Monotonic => clock::Clock::Monotonic,
-            Clock::Boot => clock::Clock::Boot,
-            Clock::Coarse => clock::Clock::MonotonicCoarse,
-            Clock::Tai => clock::Clock::Tai,
-        })
+        clock.system_ns()
     }
 
     /// xorshift64* (Vigna, 2016): for sampling and spreading, as the kernel's is; not for secrets.

@@ -244,30 +244,41 @@ impl<'g> Judge<'g> {
         context.enter_tc(true);
         context.ifindex = plan.ifindex;
         if !plan.ingress.is_empty() {
-            let Ok(outcome) = self.tc(&plan.ingress, context) else {
-                return judgement.lane = Lane::Drop(Reason::NoRoomForTag);
-            };
-            judgement.tc = Some(outcome.action);
-            judgement.classid = outcome.classid;
-            match outcome.action {
-                TcAction::Shot if outcome.looped => {
-                    return judgement.lane = Lane::Drop(Reason::ReclassifyLoop);
-                }
-                TcAction::Shot => return judgement.lane = Lane::Drop(Reason::TcIngressShot),
-                TcAction::Stolen | TcAction::Queued | TcAction::Trap => {
-                    return judgement.lane = Lane::Consumed;
-                }
-                TcAction::Redirect => return self.redirect(context, judgement, hops),
-                TcAction::Ok
-                | TcAction::Unspec
-                | TcAction::Pipe
-                | TcAction::Reclassify
-                | TcAction::Repeat => {
-                    context.tc_index = outcome.classid & 0xffff;
-                }
+            if !self.tc_lets_on(&plan.ingress, Reason::TcIngressShot, context, judgement, hops) {
+                return;
             }
+            context.tc_index = judgement.classid & 0xffff;
         }
         self.forward(port, context, judgement, hops);
+    }
+
+    /// Asks a tc chain (`tc_run`, net/core/dev.c). Answers whether the packet goes on; if not, its lane is set.
+    fn tc_lets_on(
+        &mut self,
+        filters: &[Filter],
+        shot: Reason,
+        context: &mut Context<'_>,
+        judgement: &mut Judgement,
+        hops: u32,
+    ) -> bool {
+        let Ok(outcome) = self.tc(filters, context) else {
+            judgement.lane = Lane::Drop(Reason::NoRoomForTag);
+            return false;
+        };
+        judgement.tc = Some(outcome.action);
+        if outcome.classid != 0 {
+            judgement.classid = outcome.classid;
+        }
+        match outcome.action {
+            TcAction::Ok | TcAction::Unspec | TcAction::Pipe | TcAction::Reclassify | TcAction::Repeat => {
+                return true;
+            }
+            TcAction::Shot if outcome.looped => judgement.lane = Lane::Drop(Reason::ReclassifyLoop),
+            TcAction::Shot => judgement.lane = Lane::Drop(shot),
+            TcAction::Stolen | TcAction::Queued | TcAction::Trap => judgement.lane = Lane::Consumed,
+            TcAction::Redirect => self.redirect(context, judgement, hops),
+        }
+        false
     }
 
     /// Runs a tc chain. Its programs see the outermost VLAN tag beside the packet, as the kernel's receive
@@ -339,27 +350,8 @@ impl<'g> Judge<'g> {
         if !plan.egress.is_empty() {
             context.enter_tc(false);
             context.ifindex = plan.ifindex;
-            let Ok(outcome) = self.tc(&plan.egress, context) else {
-                return judgement.lane = Lane::Drop(Reason::NoRoomForTag);
-            };
-            judgement.tc = Some(outcome.action);
-            if outcome.classid != 0 {
-                judgement.classid = outcome.classid;
-            }
-            match outcome.action {
-                TcAction::Shot if outcome.looped => {
-                    return judgement.lane = Lane::Drop(Reason::ReclassifyLoop);
-                }
-                TcAction::Shot => return judgement.lane = Lane::Drop(Reason::TcEgressShot),
-                TcAction::Stolen | TcAction::Queued | TcAction::Trap => {
-                    return judgement.lane = Lane::Consumed;
-                }
-                TcAction::Redirect => return self.redirect(context, judgement, hops),
-                TcAction::Ok
-                | TcAction::Unspec
-                | TcAction::Pipe
-                | TcAction::Reclassify
-                | TcAction::Repeat => {}
+            if !self.tc_lets_on(&plan.egress, Reason::TcEgressShot, context, judgement, hops) {
+                return;
             }
         }
         judgement.lane = Lane::Port { port, class: Some(self.class_of(context, judgement.classid)) };

@@ -4,6 +4,7 @@
 
 use weir_ebpf::abi::Errno;
 use weir_maps::Map;
+use weir_sys::clock;
 
 /// The clocks that helpers read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,6 +17,18 @@ pub enum Clock {
     Coarse,
     /// `bpf_ktime_get_tai_ns`: international atomic time.
     Tai,
+}
+
+impl Clock {
+    /// Nanoseconds of this machine's clock: what an [`Env`] that does not make time up answers.
+    pub fn system_ns(self) -> u64 {
+        clock::now_ns(match self {
+            Clock::Monotonic => clock::Clock::Monotonic,
+            Clock::Boot => clock::Clock::Boot,
+            Clock::Coarse => clock::Clock::MonotonicCoarse,
+            Clock::Tai => clock::Clock::Tai,
+        })
+    }
 }
 
 /// What is known of a port.

@@ -3,7 +3,6 @@
 use weir_ebpf::abi::Errno;
 use weir_maps::Map;
 use weir_packet::FlowHash;
-use weir_sys::clock;
 use weir_vm::env::{FibAnswer, FibQuery, PortInfo};
 use weir_vm::{Clock, Env};
 
@@ -24,12 +23,7 @@ impl World {
 
 impl Env for World {
     fn now_ns(&mut self, clock: Clock) -> u64 {
-        clock::now_ns(match clock {
-            Clock::Monotonic => clock::Clock::Monotonic,
-            Clock::Boot => clock::Clock::Boot,
-            Clock::Coarse => clock::Clock::MonotonicCoarse,
-            Clock::Tai => clock::Clock::Tai,
-        })
+        clock.system_ns()
     }
 
     /// xorshift32 (Marsaglia, 2003): the same in every run, so that runs can be compared.
