@@ -1,7 +1,7 @@
 //! Random programs: accepted by the verifier, inside its states at every step, and the same on the
 //! interpreter, as machine code and in the kernel.
 //!
-//! `WEIR_DIFF_PROGRAMS` says how many (1500), `WEIR_DIFF_SEED` where seeds begin (1).
+//! `WEIR_DIFF_PROGRAMS` says how many (3000), `WEIR_DIFF_SEED` where seeds begin (1).
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ fn smallest(judge: &Judge, recipe: &Recipe) -> String {
 
 #[test]
 fn random_programs_are_the_same_everywhere() {
-    let (programs, first) = (number("WEIR_DIFF_PROGRAMS", 1_500), number("WEIR_DIFF_SEED", 1));
+    let (programs, first) = (number("WEIR_DIFF_PROGRAMS", 3_000), number("WEIR_DIFF_SEED", 1));
     let kernel = !kernel::skip("random programs in the kernel");
     let judge = Judge { kernel, containment: true, packets: 3, insns_max: 1_000_000 };
     let (mut checks, mut refused, mut kernel_refused) = (0, BTreeMap::new(), BTreeMap::new());
