@@ -34,7 +34,6 @@ fn every_bug_seeded_in_the_jit_is_found() {
 }
 
 #[test]
-#[ignore = "takes long; scripts and people run it"]
 fn every_bug_seeded_in_the_verifiers_numbers_is_found() {
     let judge = Judge { kernel: false, containment: true, packets: 2, insns_max: 5_000 };
     let mut survivors = Vec::new();
