@@ -6,4 +6,5 @@ pub mod clock;
 pub mod code;
 pub mod mapping;
 pub mod memory;
+pub mod netlink;
 pub mod probe;
