@@ -6,5 +6,8 @@ pub mod clock;
 pub mod code;
 pub mod mapping;
 pub mod memory;
+pub mod namespace;
 pub mod netlink;
+pub mod offload;
+pub mod packet_socket;
 pub mod probe;
