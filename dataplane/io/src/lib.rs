@@ -2,10 +2,13 @@
 //!
 //! A [`Port`] receives packets into frames of a pool and sends frames. It knows nothing of programs or verdicts.
 
+pub mod afxdp;
+pub mod gauges;
 pub mod null;
 pub mod pair;
 pub mod pcap;
 pub mod port;
 pub mod traffic;
 
+pub use gauges::Gauges;
 pub use port::{Port, Received, Refusal, Refused, Sent, Wait};

@@ -5,8 +5,11 @@
 //! from sight this way would show in the umem's ledger.
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use weir_packet::{Batch, Pool};
+
+use crate::gauges::Gauges;
 
 /// What one `receive` did.
 #[must_use]
@@ -147,6 +150,11 @@ pub trait Port: Send {
     /// What to wait for when `receive` gave nothing.
     fn wait(&self) -> Wait {
         Wait::Later
+    }
+
+    /// What other threads may read of this port while it is used; `None` when there is nothing to read.
+    fn gauges(&self) -> Option<Arc<dyn Gauges>> {
+        None
     }
 
     /// Gives every frame the port still has back to `pool`, and says how many; nothing goes in or out after.

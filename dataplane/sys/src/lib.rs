@@ -4,6 +4,7 @@ pub mod affinity;
 pub mod bpf;
 pub mod clock;
 pub mod code;
+pub mod errno;
 pub mod mapping;
 pub mod memory;
 pub mod namespace;
