@@ -8,6 +8,7 @@ pub mod null;
 pub mod pair;
 pub mod pcap;
 pub mod port;
+pub mod tap;
 pub mod traffic;
 
 pub use gauges::Gauges;
