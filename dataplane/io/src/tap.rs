@@ -5,10 +5,13 @@
 //! may make another.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use weir_packet::{Batch, Frame, HEADROOM, Pool};
 use weir_sys::tap::{Read, Tap as Device, TapError, Wanted, Write};
 
+use crate::gauges::{Gauges, Held, Losses, State, Way};
 use crate::port::{Port, Received, Refusal, Sent, Wait};
 
 /// Ethernet header and one VLAN tag: what a frame may have beyond the device's MTU.
@@ -20,8 +23,36 @@ pub struct Tap {
     device: Device,
     queue: u32,
     frame_max: usize,
-    gone: bool,
+    seen: Arc<Seen>,
     failed: Option<i32>,
+}
+
+/// What other threads read. Only the port writes it.
+#[derive(Debug, Default)]
+struct Seen {
+    gone: AtomicBool,
+    too_long: AtomicU64,
+}
+
+impl Gauges for Seen {
+    fn held(&self) -> Held {
+        Held::default()
+    }
+
+    fn losses(&self) -> Losses {
+        Losses { rx_dropped: self.too_long.load(Ordering::Relaxed), ..Losses::default() }
+    }
+
+    fn way(&self) -> Way {
+        Way::default()
+    }
+
+    fn state(&self) -> State {
+        match self.gone.load(Ordering::Relaxed) {
+            true => State::Down("the TAP device is gone".to_owned()),
+            false => State::Up,
+        }
+    }
 }
 
 impl Tap {
@@ -39,12 +70,12 @@ impl Tap {
     /// A port of this device, as its queue number `queue`.
     pub fn new(device: Device, queue: u32) -> Tap {
         let frame_max = device.mtu() as usize + LINK_HEADER;
-        Tap { device, queue, frame_max, gone: false, failed: None }
+        Tap { device, queue, frame_max, seen: Arc::default(), failed: None }
     }
 
     /// Whether the device has vanished.
     pub fn is_gone(&self) -> bool {
-        self.gone
+        self.seen.gone.load(Ordering::Relaxed)
     }
 
     /// The errno of the last read or write that failed for no reason a port has a name for.
@@ -53,7 +84,7 @@ impl Tap {
     }
 
     fn refusal(&mut self, frame: &Frame) -> Option<Refusal> {
-        if self.gone {
+        if self.is_gone() {
             return Some(Refusal::Down);
         }
         if frame.len() > self.frame_max {
@@ -64,7 +95,7 @@ impl Tap {
             Write::Full => Some(Refusal::RingFull),
             Write::Down => Some(Refusal::Down),
             Write::Gone => {
-                self.gone = true;
+                self.seen.gone.store(true, Ordering::Relaxed);
                 Some(Refusal::Down)
             }
             Write::Failed(errno) => {
@@ -96,7 +127,7 @@ impl Port for Tap {
         let mut received = Received::default();
         // Each round reads once, so that many frames too long for us cannot keep the worker here.
         for _ in 0..max.min(batch.room()) {
-            if self.gone {
+            if self.is_gone() {
                 break;
             }
             // Without a frame the packet stays where it is: the kernel's queue is longer than ours.
@@ -109,6 +140,7 @@ impl Port for Tap {
                 Read::TooLong => {
                     pool.put(frame);
                     received.lost += 1;
+                    self.seen.too_long.fetch_add(1, Ordering::Relaxed);
                 }
                 Read::Empty => {
                     pool.put(frame);
@@ -116,7 +148,7 @@ impl Port for Tap {
                 }
                 Read::Gone => {
                     pool.put(frame);
-                    self.gone = true;
+                    self.seen.gone.store(true, Ordering::Relaxed);
                 }
                 Read::Failed(errno) => {
                     pool.put(frame);
@@ -141,14 +173,18 @@ impl Port for Tap {
     }
 
     fn wait(&self) -> Wait {
-        match self.gone {
+        match self.is_gone() {
             true => Wait::Later,
             false => Wait::Readable(self.device.as_fd().as_raw_fd()),
         }
     }
 
+    fn gauges(&self) -> Option<Arc<dyn Gauges>> {
+        Some(Arc::<Seen>::clone(&self.seen))
+    }
+
     fn close(&mut self, _pool: &mut Pool) -> usize {
-        self.gone = true;
+        self.seen.gone.store(true, Ordering::Relaxed);
         0
     }
 }

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use weir_io::gauges::State;
 use weir_io::tap::Tap;
 use weir_io::{Port, Received, Refusal, Wait};
 use weir_packet::{BATCH, Batch, ChunkSize, Pool, Umem};
@@ -158,11 +159,14 @@ fn a_device_that_is_down_or_gone_refuses_and_gives_the_frames_back() {
         ip("link set weir-t down");
         assert_eq!(send(&mut port, &mut pool, &[arp_request()]).refused.count(Refusal::Down), 1);
         assert!(!port.is_gone(), "it may come up again");
+        let gauges = port.gauges().unwrap();
+        assert_eq!(gauges.state(), State::Up);
         ip("link set weir-t up");
         assert_eq!(send(&mut port, &mut pool, &[arp_request()]).sent, 1);
         ip("link del weir-t");
         let mut batch = Batch::new();
         assert_eq!(port.receive(&mut pool, &mut batch, BATCH), Received::default());
+        assert_eq!(gauges.state().to_string(), "down: the TAP device is gone");
         assert_eq!((port.is_gone(), port.wait()), (true, Wait::Later));
         assert_eq!(send(&mut port, &mut pool, &[arp_request()]).refused.count(Refusal::Down), 1);
         assert_eq!(pool.free(), 4);
