@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use crate::header::Header;
 use crate::neighbour::Mac;
 use crate::refusal::Refusal;
-use crate::route::RouteKind;
 use crate::tables::{FibAnswer, FibHop, Tables};
 
 /// What becomes of a packet.
@@ -19,7 +18,7 @@ pub enum Decision {
         /// The neighbour to send it to.
         neighbour: Mac,
     },
-    /// For this machine: its own address, a broadcast or a group. It was not changed.
+    /// For this machine: its own address, a broadcast or a group, or for its kernel to forward. It was not changed.
     Deliver,
     /// Not forwarded; it was not changed.
     Refuse(Refusal),
@@ -67,13 +66,10 @@ fn decide(tables: &Tables, packet: &mut [u8], ifindex: u32) -> Result<Decision, 
     Ok(Decision::Forward { hop, neighbour })
 }
 
-/// Whether packets to the address end here: it is this machine's, a broadcast's or a group's.
+/// Whether packets to the address are the host's: it is this machine's, a broadcast's or a group's, or behind a device
+/// that only the kernel has.
 fn is_ours(tables: &Tables, address: IpAddr) -> bool {
-    is_for_many(address)
-        || matches!(
-            tables.kind_of(address),
-            Some(RouteKind::Local | RouteKind::Broadcast | RouteKind::Multicast)
-        )
+    is_for_many(address) || tables.is_for_host(address)
 }
 
 fn is_for_many(address: IpAddr) -> bool {

@@ -2,14 +2,15 @@
 //!
 //! [`Tables`] answers "where does this packet go": routes by longest prefix, the choice among several
 //! next hops, the neighbour's address. It has no clock, no sockets and no threads. It is changed in
-//! place by whoever owns it and read by `&self` without allocating; the engine clones it, changes
-//! the clone and publishes that as part of a generation, so workers never see half a change.
+//! place by whoever owns it and read by `&self` without allocating; the engine keeps two copies, changes the one that
+//! no worker reads and publishes that, so workers never see half a change.
 //!
 //! Read [`trie`] for how a lookup is fast, [`table`] for which of several routes is active, and
-//! [`tables`] for what a lookup answers. [`header`] has the checks of a packet's header, [`forward()`] the
+//! [`tables`] for what a lookup answers. [`sync`] turns the kernel's messages into [`Change`]s. [`header`] has the checks of a packet's header, [`forward()`] the
 //! whole decision about it.
 #![forbid(unsafe_code)]
 
+mod change;
 pub mod checksum;
 mod forward;
 mod header;
@@ -17,16 +18,18 @@ mod neighbour;
 mod port;
 mod refusal;
 mod route;
+pub mod sync;
 mod table;
 mod tables;
 pub mod text;
 mod trie;
 
+pub use change::{Change, Link};
 pub use forward::{Decision, forward};
 pub use header::Header;
 pub use neighbour::{Mac, Neighbour, NeighbourState, Neighbours};
 pub use port::Port;
 pub use refusal::Refusal;
-pub use route::{NextHop, Route, RouteError, RouteKind, table_id};
+pub use route::{NextHop, Origin, Route, RouteError, RouteKey, RouteKind, table_id};
 pub use tables::{FibAddresses, FibAnswer, FibFlags, FibHop, FibQuery, Tables};
 pub use trie::{Key, Trie};

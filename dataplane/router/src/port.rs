@@ -25,12 +25,34 @@ pub struct Port {
     pub forwarding: bool,
     /// Its addresses, each with the length of its network's prefix. The first is the primary one.
     pub addresses: Vec<IpNet>,
+    /// Whether packets can leave by it at all. What is not attached is a device of the kernel alone: routes
+    /// over it are known, so that no shorter one takes their packets, and the kernel is left to follow them.
+    pub attached: bool,
+    /// Its name.
+    pub name: String,
+    /// Addresses that the kernel's device has. They bring no routes: the kernel's own are learned with its others.
+    pub learned: Vec<IpNet>,
 }
 
 impl Port {
-    /// A port that is up, forwards, and has no addresses yet.
+    /// A port that is up, attached, forwards, and has no addresses yet.
     pub fn new(index: u32, mac: Mac, mtu: u32) -> Self {
-        Self { index, mac, mtu, up: true, forwarding: true, addresses: Vec::new() }
+        Self {
+            index,
+            mac,
+            mtu,
+            up: true,
+            forwarding: true,
+            addresses: Vec::new(),
+            attached: true,
+            name: String::new(),
+            learned: Vec::new(),
+        }
+    }
+
+    /// All its addresses, the configuration's first.
+    pub fn all_addresses(&self) -> impl Iterator<Item = &IpNet> {
+        self.addresses.iter().chain(&self.learned)
     }
 
     /// The same with an address.
@@ -43,7 +65,7 @@ impl Port {
     /// The address to send from towards `target`: one of the same network, or else the first of
     /// the family that reaches beyond the link.
     pub fn source_for(&self, target: IpAddr) -> Option<IpAddr> {
-        let of_family = || self.addresses.iter().filter(|own| own.addr().is_ipv4() == target.is_ipv4());
+        let of_family = || self.all_addresses().filter(|own| own.addr().is_ipv4() == target.is_ipv4());
         let beyond =
             |own: &&IpNet| !matches!(own.addr(), IpAddr::V6(address) if address.is_unicast_link_local());
         let chosen = of_family()

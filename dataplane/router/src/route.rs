@@ -68,6 +68,40 @@ impl NextHop {
     }
 }
 
+/// Who said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// The configuration, or the addresses that it gives to ports.
+    Config,
+    /// The kernel's tables, where something of this number put it (`RTPROT_*`).
+    Kernel {
+        /// Who put it there.
+        protocol: u8,
+    },
+}
+
+impl Origin {
+    /// Whether it was learned from the kernel's tables.
+    pub const fn is_kernel(self) -> bool {
+        match self {
+            Self::Kernel { .. } => true,
+            Self::Config => false,
+        }
+    }
+}
+
+/// What makes routes of one origin the same route. The kernel may have no two of the same key, but for
+/// IPv4 routes that were appended, of which only the first is ever used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouteKey {
+    /// Destinations.
+    pub to: IpNet,
+    /// Metric.
+    pub metric: u32,
+    /// Table.
+    pub table: u32,
+}
+
 /// A route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -85,12 +119,21 @@ pub struct Route {
     pub source: Option<IpAddr>,
     /// Table it stands in.
     pub table: u32,
+    /// Who said so. To the same destinations, what the configuration says comes before what was learned,
+    /// whatever the metrics: it was said to this router, and not to the machine it runs on.
+    pub origin: Origin,
 }
 
 impl Route {
     /// A route in the main table, with metric 0 and no ways yet.
     pub const fn to(to: IpNet, kind: RouteKind) -> Self {
-        Self { to, kind, hops: Vec::new(), metric: 0, mtu: 0, source: None, table: table_id::MAIN }
+        let origin = Origin::Config;
+        Self { to, kind, hops: Vec::new(), metric: 0, mtu: 0, source: None, table: table_id::MAIN, origin }
+    }
+
+    /// What makes it the route it is.
+    pub const fn key(&self) -> RouteKey {
+        RouteKey { to: self.to, metric: self.metric, table: self.table }
     }
 
     /// A route to these destinations over one way.

@@ -63,6 +63,11 @@ impl Active {
         }
     }
 
+    /// Its ways that are up.
+    pub(crate) fn choices(&self) -> impl Iterator<Item = &Choice> {
+        self.choices.iter()
+    }
+
     /// The way over a port, if there is one.
     pub(crate) fn over(&self, port: u32) -> Option<&Choice> {
         self.choices.iter().find(|choice| choice.hop.port == port)
@@ -133,8 +138,9 @@ pub(crate) struct Links<'a> {
     pub neighbours: &'a mut Neighbours,
 }
 
-fn rank(route: &Route) -> (bool, u32) {
-    (route.table != table_id::LOCAL, route.metric)
+/// The configuration's routes come first, then learned ones by metric.
+fn rank(route: &Route) -> (bool, bool, u32) {
+    (route.table != table_id::LOCAL, route.origin.is_kernel(), route.metric)
 }
 
 impl Table {

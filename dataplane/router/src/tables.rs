@@ -5,14 +5,14 @@
 //! parameters (MTU check, which fields it writes) is the helper's. Policy rules are not here: a lookup
 //! without `DIRECT` asks the local and main tables, then the default one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use crate::neighbour::{Mac, Neighbour, Neighbours};
+use crate::neighbour::{Mac, Neighbour, NeighbourState, Neighbours};
 use crate::port::Port;
-use crate::route::{Route, RouteError, RouteKind, table_id};
+use crate::route::{Route, RouteError, RouteKey, RouteKind, table_id};
 use crate::table::{Active, Choice, Links, Table};
 
 /// `BPF_FIB_LOOKUP_*` flags.
@@ -130,6 +130,8 @@ pub struct Tables {
     /// By number.
     ports: Vec<Port>,
     neighbours: Neighbours,
+    /// Those that the configuration gave, which the kernel does not change.
+    fixed: HashSet<(u32, IpAddr), foldhash::fast::RandomState>,
     /// Spreads flows over ways differently on each router.
     seed: u64,
 }
@@ -145,6 +147,7 @@ impl Tables {
             each: BTreeMap::new(),
             ports: Vec::new(),
             neighbours: Neighbours::default(),
+            fixed: HashSet::default(),
             seed,
         };
         let networks = [
@@ -183,23 +186,77 @@ impl Tables {
         self.neighbours.forget(port, address)
     }
 
+    /// Sets what the configuration says of a neighbour: nothing learned takes its place. With `None` it has
+    /// nothing more to say.
+    pub fn fix_neighbour(&mut self, port: u32, address: IpAddr, mac: Option<Mac>) {
+        match mac {
+            Some(mac) => {
+                self.fixed.insert((port, address));
+                self.set_neighbour(port, address, Neighbour { mac, state: NeighbourState::Permanent });
+            }
+            None => {
+                self.fixed.remove(&(port, address));
+                self.forget_neighbour(port, address);
+            }
+        }
+    }
+
+    /// Whether the configuration speaks for a neighbour.
+    pub fn is_fixed(&self, port: u32, address: IpAddr) -> bool {
+        self.fixed.contains(&(port, address))
+    }
+
     /// Adds a port or replaces the one of its number, with the routes that its addresses bring.
     pub fn set_port(&mut self, port: Port) {
-        self.remove_port(port.index);
+        let old = self.take_port(port.index);
+        let same_ways = old.is_some_and(|old| old.up == port.up);
         let at = self.ports.partition_point(|other| other.index < port.index);
         let routes = port.routes();
         self.ports.insert(at, port);
         routes.iter().for_each(|route| self.add_unchecked(route));
-        self.refresh_all();
+        if !same_ways {
+            self.refresh_all();
+        }
     }
 
     /// Takes a port away. Routes over it stay, and sleep until it comes back.
     pub fn remove_port(&mut self, index: u32) -> Option<Port> {
-        let at = self.ports.binary_search_by_key(&index, |port| port.index).ok()?;
-        let port = self.ports.remove(at);
-        port.routes().iter().for_each(|route| self.remove_unchecked(route));
+        let port = self.take_port(index)?;
         self.refresh_all();
         Some(port)
+    }
+
+    /// Takes a port out with its own routes; what others' routes make of it is for the caller.
+    fn take_port(&mut self, index: u32) -> Option<Port> {
+        let at = self.ports.binary_search_by_key(&index, |port| port.index).ok()?;
+        let routes = self.ports.get(at)?.routes();
+        // While the port is still there, so that routes beside the leaving ones are not put to sleep.
+        routes.iter().for_each(|route| self.remove_unchecked(route));
+        Some(self.ports.remove(at))
+    }
+
+    /// Takes the whole of a learned route, in place of the one with its key.
+    pub(crate) fn learn(&mut self, route: &Route) {
+        if let Some(old) = self.learned(&route.key()).cloned() {
+            if old == *route {
+                return;
+            }
+            self.remove_unchecked(&old);
+        }
+        self.add_unchecked(route);
+    }
+
+    /// Forgets a learned route, if there is one of this key.
+    pub(crate) fn unlearn(&mut self, key: &RouteKey) -> Option<Route> {
+        let old = self.learned(key).cloned()?;
+        self.remove_unchecked(&old);
+        Some(old)
+    }
+
+    /// The learned route of this key.
+    pub fn learned(&self, key: &RouteKey) -> Option<&Route> {
+        let routes = self.each.get(&key.table)?.routes_to(key.to);
+        routes.iter().find(|route| route.metric == key.metric && route.origin.is_kernel())
     }
 
     /// Adds a route; there must be none with the same destinations, metric and table.
@@ -234,7 +291,8 @@ impl Tables {
 
     fn find(&self, to: IpNet, metric: Option<u32>, table: u32) -> Option<&Route> {
         let routes = self.each.get(&table)?.routes_to(to);
-        routes.iter().find(|route| metric.is_none_or(|metric| metric == route.metric))
+        let wanted = |route: &&Route| metric.is_none_or(|metric| metric == route.metric);
+        routes.iter().filter(|route| !route.origin.is_kernel()).find(wanted)
     }
 
     /// All routes, in no order.
@@ -245,7 +303,7 @@ impl Tables {
     /// The port whose network has this address: where a gateway given without a port is.
     pub fn port_towards(&self, gateway: IpAddr) -> Option<u32> {
         let networks =
-            self.ports.iter().flat_map(|port| port.addresses.iter().map(move |own| (own, port.index)));
+            self.ports.iter().flat_map(|port| port.all_addresses().map(move |own| (own, port.index)));
         networks
             .filter(|(own, _)| own.contains(&gateway))
             .max_by_key(|(own, _)| own.prefix_len())
@@ -303,9 +361,17 @@ impl Tables {
         }
     }
 
-    /// What becomes of packets to an address, whichever port they come in by.
-    pub fn kind_of(&self, address: IpAddr) -> Option<RouteKind> {
-        self.merged.lookup(address).map(|route| route.kind)
+    /// Whether packets to an address are not this router's to forward, but the machine's it runs on: to one of its
+    /// own addresses, a broadcast, a group, or over a device that only the kernel has.
+    pub fn is_for_host(&self, address: IpAddr) -> bool {
+        let elsewhere = |active: &Active| {
+            active.choices().any(|choice| self.port(choice.hop.port).is_some_and(|port| !port.attached))
+        };
+        self.merged.lookup(address).is_some_and(|active| match active.kind {
+            RouteKind::Local | RouteKind::Broadcast | RouteKind::Multicast => true,
+            RouteKind::Unicast => elsewhere(active),
+            RouteKind::Blackhole | RouteKind::Unreachable | RouteKind::Prohibit => false,
+        })
     }
 
     /// The route in the tables that the flags name.
@@ -337,6 +403,9 @@ impl Tables {
         else {
             return FibAnswer::NotForwarded;
         };
+        if !port.attached {
+            return FibAnswer::NotForwarded;
+        }
         if choice.hop.encapsulated {
             return FibAnswer::Encapsulated;
         }
