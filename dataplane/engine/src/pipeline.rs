@@ -22,6 +22,7 @@ use weir_vm::{Context, Redirect, Run};
 use crate::chain::{self, Runner, TcOutcome, XdpOutcome};
 use crate::counters::ProgramCounters;
 use crate::generation::{Filter, Forward, Generation, PortNumber, ProgramNumber};
+use crate::observe::{Hook, Place, Step, TraceRecord};
 use crate::reason::Reason;
 
 /// How often one packet may be redirected from tc (`XMIT_RECURSION_LIMIT`, include/linux/netdevice.h).
@@ -76,6 +77,11 @@ pub struct Judge<'g> {
     run: Run<'g>,
     /// Counts runs, to time one in [`TIMED_EVERY`].
     sample: &'g mut u32,
+    /// The record of a packet whose way somebody asked for, while there is one.
+    trace: Option<&'g mut TraceRecord>,
+    tracing: bool,
+    /// The stage and the port that programs run at now, for that record.
+    stage: (Hook, PortNumber),
 }
 
 /// Runs programs and counts them.
@@ -85,6 +91,9 @@ impl Runner for Judge<'_> {
         let slot = &self.generation.programs[program];
         let counters = &slot.counters[self.worker];
         counters.judged.count(context.len());
+        if self.tracing {
+            return self.run_traced(program, context);
+        }
         *self.sample = self.sample.wrapping_add(1);
         let answer = if self.sample.is_multiple_of(TIMED_EVERY) {
             let start = clock::ticks();
@@ -102,7 +111,54 @@ impl Runner for Judge<'_> {
 impl<'g> Judge<'g> {
     /// For this worker's next batch. `sample` belongs to the worker and lives on.
     pub fn new(generation: &'g Generation, worker: usize, run: Run<'g>, sample: &'g mut u32) -> Self {
-        Self { generation, worker, run, sample }
+        Self { generation, worker, run, sample, trace: None, tracing: false, stage: (Hook::Xdp, 0) }
+    }
+
+    /// Gives a record to write the ways of packets into.
+    pub fn with_record(mut self, record: &'g mut TraceRecord) -> Self {
+        self.trace = Some(record);
+        self
+    }
+
+    /// Writes down the way of the packet that is judged next.
+    pub fn begin_trace(&mut self, place: Place, packet: &[u8]) {
+        let Some(record) = &mut self.trace else { return };
+        record.begin(place, clock::now_ns(clock::Clock::Real), self.generation.number, packet);
+        self.tracing = true;
+    }
+
+    /// The way of the packet that was judged last, if it was to be written down.
+    pub fn end_trace(&mut self, judgement: &Judgement) -> Option<&TraceRecord> {
+        if !std::mem::take(&mut self.tracing) {
+            return None;
+        }
+        let record = self.trace.as_deref_mut()?;
+        record.judgement = Some(*judgement);
+        Some(record)
+    }
+
+    /// Runs a program for a packet whose way is written down: every run is timed.
+    #[cold]
+    #[inline(never)]
+    fn run_traced(&mut self, program: ProgramNumber, context: &mut Context<'_>) -> i32 {
+        let slot = &self.generation.programs[program];
+        let start = clock::ticks();
+        let answer = slot.loaded.run(&mut self.run, context) as i32;
+        let ticks = clock::ticks().wrapping_sub(start);
+        slot.counters[self.worker].answers[ProgramCounters::slot(answer)].add(1);
+        let (hook, port) = self.stage;
+        let kind = slot.loaded.verified().program().kind;
+        self.step(Step::Program { hook, port, program, kind, answer, ticks, len: context.len() });
+        answer
+    }
+
+    #[inline]
+    fn step(&mut self, step: Step) {
+        if self.tracing
+            && let Some(record) = &mut self.trace
+        {
+            record.push(step);
+        }
     }
 
     /// Judges a packet that came in by `port`; the context has it, and knows its port and queue.
@@ -111,6 +167,7 @@ impl<'g> Judge<'g> {
         let mut judgement = Judgement { lane: Lane::Host, xdp: None, tc: None, classid: 0 };
         let chain = &self.generation.ports[port].xdp;
         if !chain.is_empty() {
+            self.stage = (Hook::Xdp, port);
             let outcome = chain::xdp(chain, self, context);
             judgement.xdp = Some(outcome);
             if let Some(lane) = self.after_xdp(port, outcome, context) {
@@ -174,6 +231,7 @@ impl<'g> Judge<'g> {
         if program >= self.generation.programs.len() {
             return Some(Lane::Drop(Reason::RedirectNoPort));
         }
+        self.stage.0 = Hook::Map;
         match XdpAction::new(self.run(program, context) as u32) {
             Some(XdpAction::Pass) => None,
             Some(XdpAction::Aborted | XdpAction::Drop | XdpAction::Tx | XdpAction::Redirect) | None => {
@@ -199,6 +257,7 @@ impl<'g> Judge<'g> {
             },
         };
         let port = self.generation.port_by_ifindex(ifindex).ok_or(Reason::RedirectNoPort)?;
+        self.step(Step::Redirected { port, ingress });
         Ok(Exit { port, ingress, program })
     }
 
@@ -244,6 +303,7 @@ impl<'g> Judge<'g> {
         context.enter_tc(true);
         context.ifindex = plan.ifindex;
         if !plan.ingress.is_empty() {
+            self.stage = (Hook::Ingress, port);
             if !self.tc_lets_on(&plan.ingress, Reason::TcIngressShot, context, judgement, hops) {
                 return;
             }
@@ -268,6 +328,7 @@ impl<'g> Judge<'g> {
         judgement.tc = Some(outcome.action);
         if outcome.classid != 0 {
             judgement.classid = outcome.classid;
+            self.step(Step::Classified { classid: outcome.classid });
         }
         match outcome.action {
             TcAction::Ok | TcAction::Unspec | TcAction::Pipe | TcAction::Reclassify | TcAction::Repeat => {
@@ -312,6 +373,7 @@ impl<'g> Judge<'g> {
             Forward::Program(program) => program,
         };
         let kind = self.generation.programs[program].loaded.verified().program().kind;
+        self.stage = (Hook::Forward, port);
         let answer = self.run(program, context);
         if context.retag().is_err() {
             return judgement.lane = Lane::Drop(Reason::NoRoomForTag);
@@ -350,6 +412,7 @@ impl<'g> Judge<'g> {
         if !plan.egress.is_empty() {
             context.enter_tc(false);
             context.ifindex = plan.ifindex;
+            self.stage = (Hook::Egress, port);
             if !self.tc_lets_on(&plan.egress, Reason::TcEgressShot, context, judgement, hops) {
                 return;
             }
