@@ -56,7 +56,7 @@ pub fn ports(config: &Config) -> Vec<PortPlan> {
                 name: name.clone(),
                 ifindex,
                 mac,
-                mtu: interface.mtu,
+                mtu: interface.mtu(),
                 xdp: Vec::new(),
                 ingress: Vec::new(),
                 egress: Vec::new(),

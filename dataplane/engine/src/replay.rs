@@ -80,9 +80,13 @@ pub enum ReplayError {
     Capture(#[from] CaptureError),
     /// No port has packets to play.
     #[error(
-        "nothing to play: no interface of the `pcap` driver has a file or `generate`, and no capture was named"
+        "nothing to play: no interface of the `pcap` driver has a file or `generate`, and no capture was named{}",
+        live_hint(live)
     )]
-    NothingToPlay,
+    NothingToPlay {
+        /// Interfaces with live devices, which a replay does not touch; empty without any.
+        live: String,
+    },
     /// Traffic cannot be made as described.
     #[error("generate: {0}")]
     Traffic(#[from] SpecError),
@@ -92,6 +96,15 @@ pub enum ReplayError {
     /// No memory for frames.
     #[error(transparent)]
     Umem(#[from] UmemError),
+}
+
+fn live_hint(live: &str) -> String {
+    if live.is_empty() {
+        return String::new();
+    }
+    format!(
+        "; {live} would take packets from live devices, which a replay leaves alone: name captures, or use `weir run`"
+    )
 }
 
 /// A packet that was judged, for captures.
@@ -344,35 +357,52 @@ fn cores(config: &Config, options: &Options) -> Result<Vec<usize>, ReplayError> 
     Ok(cores)
 }
 
-/// What each port plays.
+/// What each port plays. Live devices are not touched: they give nothing, and count what they are sent; captures
+/// that were named are played into the first of them when there is no interface of the `pcap` driver.
 fn sources(
     config: &Config,
     options: &Options,
     generation: &crate::Generation,
 ) -> Result<Vec<Option<Arc<Capture>>>, ReplayError> {
     let limits = Limits::default();
-    let mut named = (!options.captures.is_empty()).then_some(&options.captures);
+    let named = (!options.captures.is_empty()).then(|| played(config)).flatten();
     let mut sources = Vec::new();
-    for (plan, interface) in generation.ports.iter().zip(config.interface.values()) {
-        let source = match interface.driver {
-            Driver::Null => None,
-            Driver::Pcap => match (named.take(), &interface.generate) {
-                (Some(captures), _) => Some(Capture::load(captures, &limits)?),
-                (None, Some(generate)) => Some(made(generate, plan, &limits)?),
-                (None, None) if interface.file.is_empty() => None,
-                (None, None) => {
+    for (plan, (name, interface)) in generation.ports.iter().zip(&config.interface) {
+        let source = if named == Some(name) {
+            Some(Capture::load(&options.captures, &limits)?)
+        } else {
+            match (interface.driver(), &interface.generate) {
+                (Driver::Pcap, Some(generate)) => Some(made(generate, plan, &limits)?),
+                (Driver::Pcap, None) if !interface.file.is_empty() => {
                     let files: Vec<PathBuf> =
                         interface.file.iter().map(|file| config.resolve(file)).collect();
                     Some(Capture::load(&files, &limits)?)
                 }
-            },
+                (Driver::Pcap, None) => None,
+                (Driver::AfXdp | Driver::Tap | Driver::Null | Driver::Memory, _) => None,
+            }
         };
         sources.push(source.map(Arc::new));
     }
     if sources.iter().all(Option::is_none) {
-        return Err(ReplayError::NothingToPlay);
+        return Err(ReplayError::NothingToPlay { live: live_names(config) });
     }
     Ok(sources)
+}
+
+/// The interface that captures of the command line are played into.
+fn played(config: &Config) -> Option<&String> {
+    let first = |wanted: &dyn Fn(Driver) -> bool| {
+        config.interface.iter().find(|(_, interface)| wanted(interface.driver())).map(|(name, _)| name)
+    };
+    first(&|driver| driver == Driver::Pcap).or_else(|| first(&Driver::is_live))
+}
+
+/// The interfaces that a replay cannot receive from, as a sentence lists them; empty without any.
+fn live_names(config: &Config) -> String {
+    let live = config.interface.iter().filter(|(_, interface)| interface.driver().is_live());
+    let names: Vec<&str> = live.map(|(name, _)| name.as_str()).collect();
+    if names.is_empty() { String::new() } else { crate::config::listed(&names) }
 }
 
 /// Traffic made to a port's order.

@@ -237,7 +237,7 @@ fn failure(error: ReplayError) -> Failure {
         | ReplayError::Routes(_)
         | ReplayError::Capture(_)
         | ReplayError::Traffic(_)
-        | ReplayError::NothingToPlay => Code::Usage,
+        | ReplayError::NothingToPlay { .. } => Code::Usage,
         ReplayError::Affinity(_) | ReplayError::Umem(_) => Code::Unsupported,
     };
     Failure::new(code, error)
