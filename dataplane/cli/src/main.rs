@@ -37,6 +37,8 @@ enum Command {
     Replay(commands::replay::Arguments),
     /// Look at captures, and make traffic up
     Pcap(commands::pcap::Arguments),
+    /// Say why packets would not flow, and what to do about it
+    Doctor(commands::doctor::Arguments),
     /// Run a case of the bpf_conformance suite, as its runner asks
     #[command(hide = true)]
     ConformancePlugin(commands::conformance_plugin::Arguments),
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::ConformancePlugin(arguments) => commands::conformance_plugin::run(&arguments)
             .map(|()| exit::Code::Ok)
             .map_err(exit::Failure::from),
+        Command::Doctor(arguments) => commands::doctor::run(&arguments, &output),
         Command::Inspect(arguments) => commands::inspect::run(&arguments, &output),
         Command::Replay(arguments) => commands::replay::run(&arguments, &output),
     };

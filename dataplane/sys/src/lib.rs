@@ -13,4 +13,5 @@ pub mod netlink;
 pub mod offload;
 pub mod packet_socket;
 pub mod probe;
+pub mod survey;
 pub mod tap;

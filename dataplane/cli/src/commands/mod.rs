@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod conformance_plugin;
+pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod inspect;
 pub(crate) mod pcap;
