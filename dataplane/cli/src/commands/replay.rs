@@ -10,13 +10,12 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use weir_ebpf::abi::{TcAction, XdpAction};
 use weir_engine::build::BuildError;
-use weir_engine::chain::XdpOutcome;
 use weir_engine::config::{Config, ConfigError};
-use weir_engine::pipeline::Lane;
+use weir_engine::observe;
 use weir_engine::reason::Reason;
-use weir_engine::replay::{Options, Outcome, Progress, Recorded, Replay, ReplayError};
+use weir_engine::replay::{Options, Outcome, Progress, Replay, ReplayError};
 use weir_engine::report::Report;
-use weir_io::pcap::{NgWriter, Pace, Packet, Verdict};
+use weir_io::pcap::{NgWriter, Pace, Packet};
 
 use crate::exit::{Code, Done, Failure};
 use crate::output::{Output, bytes, grouped, table};
@@ -283,36 +282,16 @@ fn write_capture(path: &Path, outcome: &Outcome) -> anyhow::Result<()> {
     let file = std::io::BufWriter::new(std::fs::File::create(path)?);
     let mut writer = NgWriter::new(file, &names)?;
     for recorded in &outcome.recorded {
-        let (verdicts, comment) = told(recorded, &names);
+        let comment = observe::fate(&recorded.judgement, |port| names[port].to_owned());
         writer.packet(&Packet {
             interface: recorded.port as u32,
-            verdicts: &verdicts,
+            verdicts: &observe::verdicts(&recorded.judgement),
             comment: Some(&comment),
             ..Packet::new(recorded.stamp_ns, &recorded.bytes)
         })?;
     }
     writer.finish()?.flush()?;
     Ok(())
-}
-
-fn told(recorded: &Recorded, names: &[&str]) -> (Vec<Verdict>, String) {
-    let judgement = &recorded.judgement;
-    let mut verdicts = Vec::new();
-    if let Some(XdpOutcome::Verdict(action)) = judgement.xdp {
-        verdicts.push(Verdict::Xdp(action as u32));
-    }
-    verdicts.extend(judgement.tc.map(|action| Verdict::Tc(action as i32)));
-    let lane = match judgement.lane {
-        Lane::Port { port, .. } => format!("out {}", names[port]),
-        Lane::Host => "pass".to_owned(),
-        Lane::Consumed => "consumed".to_owned(),
-        Lane::Drop(reason) => format!("drop {}", reason.name()),
-    };
-    let class = match judgement.classid {
-        0 => String::new(),
-        classid => format!(" class {}", weir_engine::config::ClassId(classid)),
-    };
-    (verdicts, format!("{lane}{class}"))
 }
 
 /// The table at the end.

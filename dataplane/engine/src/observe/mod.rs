@@ -7,6 +7,7 @@
 mod capture;
 mod journal;
 mod pipe;
+mod show;
 mod trace;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use weir_ebpf::abi::Errno;
 pub use capture::{Capture, CaptureFilter, Captured, Fate, Place, Point};
 pub use journal::{Entry, Journal};
 pub use pipe::{Pipe, Taken};
+pub use show::{Stage, fate, verdicts};
 pub use trace::{Hook, STEPS_MAX, Step, Trace, TraceRecord};
 
 /// How many watchers of one kind there may be at a time: each costs every packet a look.
