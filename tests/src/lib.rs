@@ -1,4 +1,4 @@
-//! What the tests share: case files, the kernel as oracle, the program generator.
+//! What the tests share: case files, the kernel as oracle, the program generator, hosts in namespaces.
 
 pub mod case;
 pub mod conformance;
@@ -8,5 +8,6 @@ pub mod engine;
 pub mod generate;
 pub mod kernel;
 pub mod mirror;
+pub mod net;
 pub mod packet_text;
 pub mod program;
