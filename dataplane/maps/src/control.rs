@@ -50,6 +50,14 @@ impl<'a> Control<'a> {
         each!(&self.map.storage, kind => kind.read(key, locked))
     }
 
+    /// The value stored under exactly this key: a trie's [`lookup`](Self::lookup) answers with the longest
+    /// prefix that matches.
+    pub fn entry(self, key: &[u8]) -> Result<Vec<u8>, Errno> {
+        self.may_read()?;
+        self.check_key(key)?;
+        each!(&self.map.storage, kind => kind.read_exact(key, false))
+    }
+
     /// The value under a key: one for each worker for per-CPU kinds, else just one.
     pub fn lookup_percpu(self, key: &[u8]) -> Result<Vec<Vec<u8>>, Errno> {
         let values = self.lookup(key)?;
@@ -135,6 +143,18 @@ impl<'a> Control<'a> {
             Err(_) => Vec::new(),
         };
         keys.into_iter()
+    }
+
+    /// About `limit` keys that follow this one, or the first ones; none after the last. Unlike
+    /// [`next_key`](Self::next_key) it goes on where it was when the key has been taken out meanwhile, so a
+    /// walk in pages ends, names every key that stays from beginning to end exactly once, and others at
+    /// most once for each time they were put in. A page may be longer than `limit` by a hash bucket.
+    pub fn keys_after(self, after: Option<&[u8]>, limit: usize) -> Result<Vec<Vec<u8>>, Errno> {
+        self.may_read()?;
+        if let Some(key) = after {
+            self.check_key(key)?;
+        }
+        Ok(each!(&self.map.storage, kind => kind.keys_after(after, limit)))
     }
 
     /// Puts an inner map into a map of maps.

@@ -234,6 +234,10 @@ impl Kind for HashOfMaps {
         self.table.keys()
     }
 
+    fn keys_after(&self, after: Option<&[u8]>, limit: usize) -> Vec<Vec<u8>> {
+        self.table.keys_after(after, limit)
+    }
+
     fn entries(&self) -> usize {
         self.table.entries()
     }

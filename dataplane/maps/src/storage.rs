@@ -64,6 +64,10 @@ pub(crate) trait Kind {
 
     // By people.
     fn read(&self, key: &[u8], locked: bool) -> Result<Vec<u8>, Errno>;
+    /// The value stored under exactly this key, where a lookup may answer with another's.
+    fn read_exact(&self, key: &[u8], locked: bool) -> Result<Vec<u8>, Errno> {
+        self.read(key, locked)
+    }
     fn write(&self, _key: &[u8], _value: &[u8], _flags: u64) -> Done {
         Err(Errno::EINVAL)
     }
@@ -80,6 +84,11 @@ pub(crate) trait Kind {
     fn keys(&self) -> Vec<Vec<u8>> {
         // Arrays never lose an index, so the walk cannot be sent back to its beginning.
         std::iter::successors(self.next_key(None).ok(), |last| self.next_key(Some(last)).ok()).collect()
+    }
+    /// About `limit` keys that follow this one in a fixed order of places, whether it is still there or not.
+    fn keys_after(&self, after: Option<&[u8]>, limit: usize) -> Vec<Vec<u8>> {
+        let first = self.next_key(after).ok();
+        std::iter::successors(first, |last| self.next_key(Some(last)).ok()).take(limit).collect()
     }
     fn entries(&self) -> usize;
     fn bytes(&self) -> usize;

@@ -269,3 +269,42 @@ fn refusals_name_the_map_and_what_is_wanted() {
     spec = MapSpec::new("big", MapKind::Array, 4, 1 << 20, u32::MAX);
     assert_eq!(refusal(&spec).0, Errno::ENOMEM);
 }
+
+#[test]
+fn a_walk_in_pages_goes_on_when_its_last_key_is_gone() {
+    let hash = MapSpec::new("hash", MapKind::Hash, 4, 4, 512);
+    let mut trie = MapSpec::new("trie", MapKind::LpmTrie, 8, 4, 512);
+    trie.flags = create_flags::NO_PREALLOC;
+    for spec in [hash, trie] {
+        let map = Map::create(&spec, 1).unwrap();
+        let key = |n: u32| match spec.kind {
+            MapKind::LpmTrie => [32u32.to_ne_bytes(), n.to_be_bytes()].concat(),
+            _ => n.to_ne_bytes().to_vec(),
+        };
+        (0..300).for_each(|n| map.control().update(&key(n), &n.to_ne_bytes(), 0).unwrap());
+        let (mut seen, mut last) = (Vec::new(), None::<Vec<u8>>);
+        loop {
+            let page = map.control().keys_after(last.as_deref(), 7).unwrap();
+            let Some(end) = page.last().cloned() else { break };
+            map.control().delete(&end).unwrap();
+            seen.extend(page);
+            last = Some(end);
+        }
+        seen.sort();
+        let mut all: Vec<_> = (0..300).map(key).collect();
+        all.sort();
+        assert_eq!(seen, all, "{}", spec.kind.name());
+    }
+}
+
+#[test]
+fn an_entry_of_a_trie_is_not_what_covers_it() {
+    let mut spec = MapSpec::new("trie", MapKind::LpmTrie, 8, 4, 8);
+    spec.flags = create_flags::NO_PREALLOC;
+    let map = Map::create(&spec, 1).unwrap();
+    let (wide, narrow) = ([8, 0, 0, 0, 10, 0, 0, 0], [16, 0, 0, 0, 10, 1, 0, 0]);
+    map.control().update(&wide, &[1, 0, 0, 0], 0).unwrap();
+    assert_eq!(map.control().lookup(&narrow), Ok(vec![1, 0, 0, 0]));
+    assert_eq!(map.control().entry(&narrow), Err(Errno::ENOENT));
+    assert_eq!(map.control().entry(&wide), Ok(vec![1, 0, 0, 0]));
+}

@@ -278,6 +278,20 @@ impl Kind for Hash {
         keys
     }
 
+    /// Whole buckets: a key never leaves its bucket, so none that stays is missed or named twice.
+    fn keys_after(&self, after: Option<&[u8]>, limit: usize) -> Vec<Vec<u8>> {
+        let first = after
+            .map_or(0, |key| with_key!(key.as_ptr(), self.key_size, key => self.table.home(&key).bucket + 1));
+        let mut keys = Vec::new();
+        for bucket in (first..self.table.buckets()).filter(|bucket| self.table.may_hold(*bucket)) {
+            if keys.len() >= limit {
+                break;
+            }
+            keys.extend(self.table.lock(bucket).slots().map(|slot| self.copy_key(slot)));
+        }
+        keys
+    }
+
     fn entries(&self) -> usize {
         self.pools.used() as usize - self.spares.len().min(self.pools.used() as usize)
     }

@@ -307,6 +307,14 @@ impl Kind for LpmTrie {
         }
     }
 
+    fn read_exact(&self, key: &[u8], _locked: bool) -> Result<Vec<u8>, Errno> {
+        let (len, data) = self.split(key)?;
+        let _writer = self.writer();
+        let slot = self.find_exact(data, len).ok_or(Errno::ENOENT)?.load(Ordering::Relaxed);
+        // SAFETY: the slot is in the trie and, with the writer kept out, stays there while it is copied.
+        Ok(unsafe { self.shape.load(self.value(slot), self.shape.size, false) })
+    }
+
     fn write(&self, key: &[u8], value: &[u8], flags: u64) -> Done {
         self.put(key, value.as_ptr(), flags)
     }
@@ -327,6 +335,21 @@ impl Kind for LpmTrie {
                 None => return keys,
             }
         }
+    }
+
+    /// The order is that of prefixes, so one that is gone still has its place. Writers wait for one page.
+    fn keys_after(&self, after: Option<&[u8]>, limit: usize) -> Vec<Vec<u8>> {
+        let _writer = self.writer();
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        while keys.len() < limit {
+            let last = keys.last().map(Vec::as_slice).or(after);
+            let last = last.and_then(|key| self.split(key).ok());
+            match self.next_in_order(last.map(|(len, data)| (data, len))) {
+                Some(slot) => keys.push(self.copy_key(slot)),
+                None => break,
+            }
+        }
+        keys
     }
 
     fn next_key(&self, after: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
