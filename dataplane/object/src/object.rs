@@ -63,7 +63,7 @@ pub struct Object {
     maps: Vec<Arc<MapSpec>>,
     unsupported: Vec<UnsupportedMap>,
     variables: HashMap<String, Variable>,
-    btf: Option<Btf>,
+    btf: Option<Arc<Btf>>,
     license: String,
 }
 
@@ -114,7 +114,7 @@ impl Object {
             functions,
             targets,
             declared,
-            btf,
+            btf: btf.map(Arc::new),
         };
         object.number_maps();
         Ok(object)
@@ -149,7 +149,12 @@ impl Object {
 
     /// Its type information.
     pub fn btf(&self) -> Option<&Btf> {
-        self.btf.as_ref()
+        self.btf.as_deref()
+    }
+
+    /// The same table, shared: it may outlive the object.
+    pub fn shared_btf(&self) -> Option<Arc<Btf>> {
+        self.btf.clone()
     }
 
     /// Its licence; empty when it states none.
