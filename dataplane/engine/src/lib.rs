@@ -11,6 +11,7 @@ pub mod counters;
 pub mod env;
 pub mod generation;
 pub mod load;
+pub mod mapview;
 pub mod observe;
 pub mod pipeline;
 pub mod reason;
