@@ -3,6 +3,7 @@
 //! A [`Port`] receives packets into frames of a pool and sends frames. It knows nothing of programs or verdicts.
 
 pub mod afxdp;
+pub mod broker;
 pub mod gauges;
 pub mod null;
 pub mod pair;

@@ -2,6 +2,7 @@
 
 pub mod affinity;
 pub mod bpf;
+pub mod channel;
 pub mod clock;
 pub mod code;
 pub mod device;
