@@ -1,11 +1,12 @@
 #!/bin/sh
-# Installs what tests need beyond Rust: clang and llvm for BPF, libbpf's headers, bpftool, tshark.
+# Installs what tests need beyond Rust: clang and llvm for BPF, libbpf's headers, bpftool, tshark, and what
+# runs on the hosts of tests in network namespaces.
 # Only on Debian and its kin, and only as root; elsewhere it says what is missing and goes on.
 set -eu
 
 missing=
 need() { # need COMMAND-OR-FILE PACKAGE
-	command -v "$1" >/dev/null 2>&1 || [ -e "$1" ] || missing="$missing $2"
+	command -v "$1" >/dev/null 2>&1 || [ -e "$1" ] || [ -e "/usr/sbin/$1" ] || missing="$missing $2"
 }
 need clang-19 clang-19
 need llvm-strip-19 llvm-19
@@ -13,6 +14,14 @@ need clang-16 clang-16
 need clang-14 clang-14
 need bpftool bpftool
 need ip iproute2
+need ethtool ethtool
+need ping iputils-ping
+need traceroute traceroute
+need iperf3 iperf3
+need bird bird2
+need socat socat
+need curl curl
+need tmux tmux
 need tshark tshark
 need /usr/include/bpf/bpf_helpers.h libbpf-dev
 need /usr/include/linux/bpf.h linux-libc-dev

@@ -1,12 +1,14 @@
 //! The test hosts themselves: each zero that tests assert with them is shown to be more than zero when
 //! something is broken on purpose.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
 use weir_sys::packet_socket::{Frames, PacketSocket};
-use weir_tests::net::{Flood, Namespace, Number, Topology, skip};
+use weir_tests::net::{Flood, Namespace, Number, Process, Topology, skip};
+use weir_tests::program::root;
 
 /// The kernel forwards in place of weir.
 fn kernel_router(topology: &Topology) -> Result<()> {
@@ -143,5 +145,46 @@ fn what_runs_inside_ends_with_it() -> Result<()> {
     let failed = Namespace::create("failing")?.run("ip link show nowhere");
     let words = format!("{:#}", failed.expect_err("there is no such device"));
     ensure!(words.contains("in failing") && words.contains("nowhere"), "{words}");
+    Ok(())
+}
+
+/// The script builds for people what [`Topology`] builds for tests, and takes all of it away.
+#[test]
+fn the_testbed_script_builds_and_clears() -> Result<()> {
+    if skip("the_testbed_script_builds_and_clears") {
+        return Ok(());
+    }
+    if Command::new("ethtool").arg("--version").output().is_err() {
+        println!("the_testbed_script_builds_and_clears: skipped: needs ethtool");
+        return Ok(());
+    }
+    let prefix = format!("test{}", std::process::id());
+    let testbed = |words: &str| -> Result<(bool, String)> {
+        let mut command = Command::new(root().join("scripts/testbed.sh"));
+        command.args(words.split_whitespace()).env("WEIR_TESTBED", &prefix);
+        let output = Process::start(command)?.finish(Duration::from_secs(20))?;
+        Ok((output.success(), output.said()))
+    };
+    ensure!(!testbed("a true")?.0, "there is no host yet");
+    let (built, said) = testbed("up")?;
+    ensure!(built, "{said}");
+    let outcome = (|| {
+        ensure!(!testbed("up")?.0, "it is not built twice");
+        ensure!(testbed("box sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")?.0);
+        for far in ["198.51.100.2", "2001:db8:b::2"] {
+            let (reached, said) = testbed(&format!("a ping -c 1 -W 2 {far}"))?;
+            ensure!(reached, "{said}");
+        }
+        let shown = testbed("show")?.1;
+        ensure!(shown.contains("192.0.2.1/24") && shown.contains("2001:db8:b::2/64"), "{shown}");
+        Ok(())
+    })();
+    let (cleared, said) = testbed("down")?;
+    outcome?;
+    ensure!(cleared, "{said}");
+    let left =
+        std::fs::read_dir("/run/netns")?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let left: Vec<String> = left.filter(|name| name.starts_with(&prefix)).collect();
+    ensure!(left.is_empty(), "left behind: {left:?}");
     Ok(())
 }

@@ -1,11 +1,21 @@
-//! Offloads of a device by the ethtool ioctl (`linux/ethtool.h`): those that decide whether XDP runs
-//! natively on a veth pair.
+//! Offloads of a device by the ethtool ioctl (`linux/ethtool.h`): those that decide what XDP sees on a
+//! veth pair.
 
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd as _;
 
-const ETHTOOL_SGRO: u32 = 0x2c;
+/// What a device may do on its own, and the command that switches it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Offload {
+    /// Checksums of what is sent, and with them segmentation (`tx`). A veth computes none at all, so that
+    /// an XDP program at the peer sees TCP and UDP whose checksums are not filled in.
+    TransmitChecksum = 0x17,
+    /// Received segments made one (`gro`). A veth whose peer has it on (or an XDP program) has NAPI, and
+    /// then takes what a native XDP program at this end sends it.
+    ReceiveCoalescing = 0x2c,
+}
 
 /// `struct ethtool_value`.
 #[repr(C)]
@@ -22,16 +32,15 @@ struct Request {
     rest: [u8; 16],
 }
 
-/// Switches generic receive offload of a device in the calling thread's namespace. A veth whose peer has
-/// it on (or an XDP program) has NAPI, and then takes what a native XDP program at this end sends it.
-pub fn set_gro(device: &str, on: bool) -> io::Result<()> {
+/// Switches an offload of a device in the calling thread's namespace. Needs CAP_NET_ADMIN.
+pub fn set(device: &str, offload: Offload, on: bool) -> io::Result<()> {
     let mut name = [0u8; libc::IFNAMSIZ];
     if device.is_empty() || device.len() >= name.len() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no device has this name"));
     }
     name[..device.len()].copy_from_slice(device.as_bytes());
     let socket = UdpSocket::bind(("0.0.0.0", 0))?;
-    let mut value = Value { command: ETHTOOL_SGRO, data: u32::from(on) };
+    let mut value = Value { command: offload as u32, data: u32::from(on) };
     let mut request = Request { name, value: &raw mut value, rest: [0; 16] };
     // SAFETY: `request` is as large as `struct ifreq` (16 bytes of name, 24 of union), its name ends with a
     // zero (checked above), and its pointer leads to an `ethtool_value`; both live here.
@@ -47,7 +56,9 @@ mod tests {
 
     #[test]
     fn a_device_that_is_not_there_is_an_error() {
-        assert_eq!(set_gro("nowhere0", true).expect_err("no such device").raw_os_error(), Some(libc::ENODEV));
-        assert!(set_gro("a-name-that-is-too-long", true).is_err());
+        let offload = Offload::ReceiveCoalescing;
+        let error = set("nowhere0", offload, true).expect_err("no such device");
+        assert_eq!(error.raw_os_error(), Some(libc::ENODEV));
+        assert!(set("a-name-that-is-too-long", offload, true).is_err());
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use weir_sys::namespace::{NetNamespace, end_with_this_thread};
+use weir_sys::offload::{self, Offload};
 
 use super::process::{Output, Process};
 
@@ -118,6 +119,12 @@ impl Namespace {
         wrote.with_context(|| format!("in {}: {name} = {value}", self.name))
     }
 
+    /// Switches an offload of a device.
+    pub fn offload(&self, device: &str, which: Offload, on: bool) -> Result<()> {
+        let set = self.inside(|| offload::set(device, which, on))?;
+        set.with_context(|| format!("in {}: {which:?} of {device}", self.name))
+    }
+
     /// One number of a device's statistics as `ip -s -j link` shows them: `rx.packets`, `tx.dropped`.
     pub fn counter(&self, device: &str, name: &str) -> Result<u64> {
         let text = self.run(&format!("ip -s -s -j link show dev {device}"))?;
@@ -162,8 +169,7 @@ pub fn veth(one: (&Namespace, &str), other: (&Namespace, &str), mtu: u32) -> Res
         other.0.path()
     ))?;
     for (host, device) in [one, other] {
-        host.inside(|| weir_sys::offload::set_gro(device, true))?
-            .with_context(|| format!("GRO on {device}"))?;
+        host.offload(device, Offload::ReceiveCoalescing, true)?;
         host.run(&format!("ip link set {device} up"))?;
     }
     Ok(())

@@ -9,6 +9,7 @@
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result};
+use weir_sys::offload::Offload;
 
 use super::namespace::{Namespace, veth};
 use super::number::Ends;
@@ -56,6 +57,8 @@ impl Topology {
     pub fn wire(&self, host_device: &str, device: &str, mtu: u32) -> Result<()> {
         let (host, own, near) = if host_device == "a0" { (&self.a, 0, 1) } else { (&self.b, 3, 2) };
         veth((host, host_device), (&self.weir, device), mtu)?;
+        // Or weir would see TCP and UDP without checksums, and b's kernel refuse what weir forwards.
+        host.offload(host_device, Offload::TransmitChecksum, false)?;
         for (family, length) in [(V4, 24), (V6, 64)] {
             self.weir.run(&format!("ip addr add {}/{length} dev {device}", family[near]))?;
             host.run(&format!("ip addr add {}/{length} dev {host_device}", family[own]))?;
