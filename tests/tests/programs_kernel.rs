@@ -14,6 +14,7 @@ use weir_ebpf::ProgramType;
 use weir_engine::config::Config;
 use weir_engine::env::WorkerEnv;
 use weir_engine::routes::Routes;
+use weir_engine::swap::Swap;
 use weir_engine::{Image, build};
 use weir_io::traffic::Traffic;
 use weir_packet::{ChunkSize, Umem};
@@ -70,7 +71,7 @@ impl Side {
             None => Box::new(TestEnv::default()),
             Some(routes) => {
                 let pool = Umem::new(64, ChunkSize::Half)?.pool(0)?;
-                Box::new(WorkerEnv::new(0, 1, Arc::clone(routes), pool, None))
+                Box::new(WorkerEnv::new(0, 1, Swap::new(Arc::clone(routes), 1).reader(0), pool, None))
             }
         };
         Ok(Self { image, entry, table, env })
@@ -326,7 +327,7 @@ fn furnish(config: &Config) -> Result<()> {
     set("ipv6/conf/all/forwarding")?;
     for route in &config.route {
         let kind = format!("{:?}", route.kind).to_lowercase();
-        let via = route.via.map_or(String::new(), |via| format!("via {via}"));
+        let via = route.via.as_ref().map_or(String::new(), ToString::to_string);
         let dev = route.dev.as_ref().map_or(String::new(), |dev| format!("dev {dev}"));
         ip(&format!("route add {kind} {} {via} {dev}", route.to))?;
     }

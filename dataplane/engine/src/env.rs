@@ -1,7 +1,6 @@
 //! What helpers see of the world from inside a worker: clocks, randomness, ports, routes, sinks.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use weir_ebpf::abi::Errno;
@@ -12,6 +11,7 @@ use weir_vm::env::{FibAnswer, FibQuery, PortInfo};
 use weir_vm::{Clock, Env};
 
 use crate::routes::Routes;
+use crate::swap::Reader;
 
 /// Copies that may wait at most, in one batch.
 const CLONES_MAX: usize = 64;
@@ -44,7 +44,7 @@ pub struct WorkerEnv {
     worker: usize,
     random: u64,
     flows: FlowHash,
-    routes: Arc<Routes>,
+    routes: Reader<Routes>,
     /// Frames for copies; the worker fills it up from its own pool between batches.
     pub(crate) spare: Pool,
     /// Copies that wait for the end of the batch.
@@ -59,7 +59,7 @@ impl WorkerEnv {
     pub fn new(
         worker: usize,
         seed: u64,
-        routes: Arc<Routes>,
+        routes: Reader<Routes>,
         spare: Pool,
         traces: Option<SyncSender<TraceLine>>,
     ) -> Self {
@@ -75,6 +75,23 @@ impl WorkerEnv {
             traces,
             traces_lost: 0,
         }
+    }
+
+    /// Takes the current routes: between batches, so that all packets of a turn are sent by the same.
+    #[inline]
+    pub fn edge(&mut self) {
+        self.routes.edge();
+    }
+
+    /// The routes of this turn.
+    #[inline]
+    pub fn routes(&mut self) -> &Routes {
+        self.routes.now()
+    }
+
+    /// Says that no routes are used until the next turn.
+    pub fn rest(&mut self) {
+        self.routes.rest();
     }
 
     /// Makes sure that there are frames for copies, as far as `pool` has some to give.
@@ -125,15 +142,15 @@ impl Env for WorkerEnv {
     }
 
     fn port(&mut self, ifindex: u32) -> Option<PortInfo> {
-        self.routes.port(ifindex)
+        self.routes().port(ifindex)
     }
 
     fn fib_lookup(&mut self, query: &FibQuery) -> FibAnswer {
-        self.routes.lookup(query)
+        self.routes().lookup(query)
     }
 
     fn clone_redirect(&mut self, ifindex: u32, ingress: bool, packet: &[u8]) -> Result<(), Errno> {
-        if self.routes.port(ifindex).is_none() {
+        if self.routes().port(ifindex).is_none() {
             return Err(Errno::EINVAL);
         }
         if self.clones.len() == CLONES_MAX {

@@ -274,6 +274,7 @@ impl Replay {
         recorded: &Sender<Vec<Recorded>>,
     ) -> Result<Vec<Worker>, ReplayError> {
         let swap = Swap::new(Arc::clone(&self.built.generation), self.cores.len());
+        let routes = Swap::new(Arc::clone(&self.routes), self.cores.len());
         let begin = Instant::now();
         let script = Script { loops: self.options.loops, pace: self.options.pace, begin };
         let mut shards: Vec<_> = self
@@ -298,7 +299,7 @@ impl Replay {
             let env = WorkerEnv::new(
                 number,
                 0x9e37_79b9_7f4a_7c15 ^ number as u64,
-                Arc::clone(&self.routes),
+                routes.reader(number),
                 self.umem.pool(0)?,
                 Some(traces.clone()),
             );

@@ -57,6 +57,14 @@ impl<G> Swap<G> {
     /// Makes `next` current, waits until every worker has left the one before, and frees it here.
     /// Answers how long that took.
     pub fn publish(&self, next: Arc<G>, limit: Duration) -> Result<Duration, NotQuiescent> {
+        let (old, took) = self.replace(next, limit);
+        drop(old);
+        took
+    }
+
+    /// The same, and gives the one before back. Unless a worker did not leave it in time, or someone else
+    /// looks at it ([`Swap::current`]), nobody else has it any more.
+    pub fn replace(&self, next: Arc<G>, limit: Duration) -> (Arc<G>, Result<Duration, NotQuiescent>) {
         let start = Instant::now();
         let (old, version) = {
             let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
@@ -68,32 +76,39 @@ impl<G> Swap<G> {
             while seen.load(Ordering::Acquire) < version {
                 let waited = start.elapsed();
                 if waited > limit {
-                    return Err(NotQuiescent { worker, waited_ms: waited.as_millis() as u64 });
+                    return (old, Err(NotQuiescent { worker, waited_ms: waited.as_millis() as u64 }));
                 }
                 std::hint::spin_loop();
                 std::thread::yield_now();
             }
         }
-        let took = start.elapsed();
-        drop(old);
-        Ok(took)
+        (old, Ok(start.elapsed()))
+    }
+
+    /// The current generation and its number, for a worker that says by this that it has left all others.
+    #[cold]
+    fn take(&self, worker: usize) -> (Arc<G>, u64) {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        // Inside the lock, as the publisher counts.
+        let version = self.version.load(Ordering::Acquire);
+        self.seen[worker].store(version, Ordering::Release);
+        (Arc::clone(&current), version)
     }
 
     /// The view of one worker. Two readers with the same number would speak for each other.
     pub fn reader(self: &Arc<Self>, worker: usize) -> Reader<G> {
-        let mut reader = Reader { swap: Arc::clone(self), worker, version: 0, generation: self.current() };
-        reader.refresh();
-        reader
+        Reader { swap: Arc::clone(self), worker, version: 0, generation: None }
     }
 }
 
-/// What one worker sees of a [`Swap`].
+/// What one worker sees of a [`Swap`]. It begins at rest.
 #[derive(Debug)]
 pub struct Reader<G> {
     swap: Arc<Swap<G>>,
     worker: usize,
     version: u64,
-    generation: Arc<G>,
+    /// None at rest: what is not used is not kept.
+    generation: Option<Arc<G>>,
 }
 
 impl<G> Reader<G> {
@@ -101,23 +116,26 @@ impl<G> Reader<G> {
     #[inline]
     pub fn edge(&mut self) -> &G {
         if self.swap.version.load(Ordering::Acquire) != self.version {
-            self.refresh();
+            self.generation = None;
         }
-        &self.generation
+        self.now()
     }
 
-    #[cold]
-    fn refresh(&mut self) {
-        let current = self.swap.current.lock().unwrap_or_else(PoisonError::into_inner);
-        self.generation = Arc::clone(&current);
-        self.version = self.swap.version.load(Ordering::Acquire);
-        drop(current);
-        self.swap.seen[self.worker].store(self.version, Ordering::Release);
+    /// The generation of the last edge, or the current one after a rest.
+    #[inline]
+    pub fn now(&mut self) -> &G {
+        let Self { swap, worker, version, generation } = self;
+        generation.get_or_insert_with(|| {
+            let (current, number) = swap.take(*worker);
+            *version = number;
+            current
+        })
     }
 
     /// Says that this worker uses no generation until its next [`Reader::edge`].
     pub fn rest(&mut self) {
         self.version = 0;
+        self.generation = None;
         self.swap.seen[self.worker].store(RESTING, Ordering::Release);
     }
 }
@@ -183,5 +201,8 @@ mod tests {
         assert_eq!(*reader.edge(), 2);
         reader.rest();
         swap.publish(Arc::new(3), Duration::from_millis(5)).expect("a resting worker holds up nobody");
+        let (old, _) = swap.replace(Arc::new(4), Duration::from_millis(5));
+        assert_eq!(Arc::try_unwrap(old), Ok(3), "and keeps nothing");
+        assert_eq!(*reader.now(), 4, "and wakes to the current one");
     }
 }

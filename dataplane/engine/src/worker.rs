@@ -89,6 +89,7 @@ impl Worker {
     /// One turn: a batch of at most `limit` packets from each port.
     pub fn turn(&mut self, limit: usize) -> Turn {
         let mut turn = Turn { received: 0, ended: true };
+        self.env.edge();
         self.env.replenish(&mut self.pool);
         for port in 0..self.ports.len() {
             let received = self.ports[port].receive(&mut self.pool, &mut self.inhaled, limit.min(BATCH));
@@ -168,6 +169,7 @@ impl Worker {
     /// Says that no generation is used until the next turn: before a wait.
     pub fn rest(&mut self) {
         self.generations.rest();
+        self.env.rest();
     }
 }
 

@@ -188,6 +188,8 @@ impl Table {
     pub(crate) fn add(&mut self, route: &Route, links: &mut Links<'_>) {
         let routes = self.routes.entry(route.to).or_default();
         let at = routes.partition_point(|other| rank(other) <= rank(route));
+        // Nearly all destinations have one route, and a vector would make room for four.
+        routes.reserve_exact(1);
         routes.insert(at, route.clone());
         self.refresh(route.to, links);
     }

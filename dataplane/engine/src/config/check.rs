@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Attach, Config, Driver, Interface, ProgramEntry, action_word};
+use super::{Attach, Config, Driver, Gateways, Interface, ProgramEntry, action_word};
 
 impl Config {
     /// Names that refer to something must find it.
@@ -40,7 +40,14 @@ impl Config {
             self.find_interface(&neighbor.dev, &format!("neighbor {}", neighbor.address))?;
         }
         for route in &self.route {
-            if let Some(dev) = &route.dev {
+            let ways = match &route.via {
+                Some(Gateways::Several(ways)) if ways.is_empty() => {
+                    return Err(format!("route {}: via is an empty list: name a gateway", route.to));
+                }
+                Some(Gateways::Several(ways)) => &ways[..],
+                Some(Gateways::One(_)) | None => &[],
+            };
+            for dev in ways.iter().filter_map(|way| way.dev.as_ref()).chain(&route.dev) {
                 self.find_interface(dev, &format!("route {}", route.to))?;
             }
         }

@@ -11,6 +11,7 @@ mod suggest;
 mod words;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -83,13 +84,53 @@ pub struct Forward {
 pub struct Route {
     /// Destination prefix.
     pub to: ipnet::IpNet,
-    /// Gateway; its port follows from the interfaces' networks.
-    pub via: Option<std::net::IpAddr>,
+    /// Gateway; its port follows from the interfaces' networks. Or several, which share the flows.
+    pub via: Option<Gateways>,
     /// Port, for routes without a gateway.
     pub dev: Option<String>,
     /// Blackhole and the like; `unicast` when absent.
     #[serde(rename = "type", default)]
     pub kind: RouteKind,
+}
+
+/// By which gateways a route leads.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(untagged, expecting = "wanted an address, or a list such as [{ gw = \"192.0.2.10\", weight = 2 }]")]
+pub enum Gateways {
+    /// One.
+    One(std::net::IpAddr),
+    /// Several, each with its share of the flows.
+    Several(Vec<Way>),
+}
+
+impl fmt::Display for Gateways {
+    /// As ip-route(8) has it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Gateways::One(gateway) => write!(f, "via {gateway}"),
+            Gateways::Several(ways) => ways.iter().try_for_each(|Way { gw, weight, dev }| {
+                let dev = dev.as_ref().map_or(String::new(), |dev| format!(" dev {dev}"));
+                write!(f, "nexthop via {gw}{dev} weight {weight} ")
+            }),
+        }
+    }
+}
+
+/// One of several ways.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Way {
+    /// Its gateway.
+    pub gw: std::net::IpAddr,
+    /// Its share of the flows, relative to the others'; 1 when absent.
+    #[serde(default = "one")]
+    pub weight: u16,
+    /// Its port; absent: the route's, else as the interfaces' networks say.
+    pub dev: Option<String>,
+}
+
+fn one() -> u16 {
+    1
 }
 
 /// What a route does.
