@@ -12,6 +12,7 @@ pub mod env;
 pub mod generation;
 pub mod load;
 pub mod mapview;
+pub mod migrate;
 pub mod observe;
 pub mod pipeline;
 pub mod reason;
