@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the object of each program of programs/ and bench/ from its C source, beside it (or into the folder given).
+# Builds the object of each program of programs/, bench/ and tests/corpus/live/ from its C source, beside it (or into the folder given).
 # Needs clang 19, llvm-strip and the headers of libbpf; set CLANG and STRIP for other names.
 set -eu
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ clang=${CLANG:-clang-19}
 strip=${STRIP:-llvm-strip-19}
 headers=/usr/include/$(uname -m)-linux-gnu
 
-for source in programs/*/*.bpf.c bench/*.bpf.c; do
+for source in programs/*/*.bpf.c bench/*.bpf.c tests/corpus/live/*.bpf.c; do
 	name=$(basename "$source" .bpf.c)
 	object=${out:-$(dirname "$source")}/$name.bpf.o
 	# Paths inside the object are relative, so that it is the same wherever it is built.

@@ -102,6 +102,10 @@ fn objects_match_their_sources() -> Result<()> {
         ensure!(committed == fresh, "programs/{name}: run scripts/build-programs.sh and commit the object");
         compared += 1;
     }
+    for name in ["mark.bpf.o", "mark_wide.bpf.o"] {
+        let committed = std::fs::read(root().join("tests/corpus/live").join(name))?;
+        ensure!(committed == std::fs::read(out.join(name))?, "tests/corpus/live/{name}: the same");
+    }
     let bench = [root().join("bench/pass.bpf.o"), out.join("pass.bpf.o")].map(std::fs::read);
     ensure!(matches!(&bench, [Ok(committed), Ok(fresh)] if committed == fresh), "bench/pass.bpf.o: the same");
     std::fs::remove_dir_all(&out)?;

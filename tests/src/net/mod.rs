@@ -6,6 +6,7 @@
 //! were lost, came twice, changed places, or were judged by a mixture.
 
 pub mod flood;
+pub mod mark;
 pub mod namespace;
 pub mod number;
 pub mod process;
@@ -14,6 +15,7 @@ pub mod topology;
 pub mod weir;
 
 pub use flood::{Flood, Flow, Outcome};
+pub use mark::Marker;
 pub use namespace::Namespace;
 pub use number::{Mark, Number};
 pub use process::Process;

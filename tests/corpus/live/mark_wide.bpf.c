@@ -1,0 +1,3 @@
+/* mark.bpf.c with another layout of its scratch map. */
+#define WIDE
+#include "mark.bpf.c"
