@@ -14,5 +14,6 @@ pub mod netlink;
 pub mod offload;
 pub mod packet_socket;
 pub mod probe;
+pub mod sandbox;
 pub mod survey;
 pub mod tap;
