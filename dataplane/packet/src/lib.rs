@@ -14,6 +14,7 @@
 pub mod batch;
 pub mod flow;
 pub mod frame;
+pub mod loan;
 pub mod pool;
 pub mod prefetch;
 pub mod umem;
@@ -21,5 +22,6 @@ pub mod umem;
 pub use batch::{BATCH, Batch};
 pub use flow::{FlowHash, FlowKey};
 pub use frame::{Frame, HEADROOM, TooLong};
+pub use loan::{Loans, Unsettled};
 pub use pool::Pool;
 pub use umem::{ChunkSize, Umem, UmemError};

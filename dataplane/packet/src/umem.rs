@@ -173,6 +173,25 @@ impl Umem {
         unsafe { Frame::new(self.memory.base().add(chunk as usize * self.size.bytes()), self.size) }
     }
 
+    /// Makes anew the frame that owned `chunk`, whose bytes went elsewhere without the frame being given back.
+    ///
+    /// # Safety
+    /// The frame that owned `chunk` was consumed outside of pools, and nobody made it anew since.
+    #[inline]
+    pub(crate) unsafe fn again(&self, chunk: u32) -> Frame {
+        debug_assert!((chunk as usize) < self.chunks);
+        // SAFETY: a frame owned `chunk`, so it is one of this umem's and the offset is inside the mapping; the
+        // caller vouches that it has no other owner.
+        unsafe { Frame::new(self.memory.base().add(chunk as usize * self.size.bytes()), self.size) }
+    }
+
+    /// Ends a frame of this umem, and lists its chunk at home.
+    pub(crate) fn bring_home(&self, frame: Frame) {
+        if let Ok(chunk) = self.release(frame) {
+            self.home_list().push(chunk);
+        }
+    }
+
     /// Ends a frame and gives the number of its chunk, which is then the caller's to list. A frame of another
     /// umem comes back as it was.
     #[inline]

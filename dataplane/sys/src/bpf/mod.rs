@@ -4,6 +4,7 @@
 //! types and flags are the kernel's numbers; bytes are the kernel's bytes.
 
 mod btf;
+mod link;
 mod map;
 mod prog;
 
@@ -11,6 +12,7 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
 pub use btf::KernelBtf;
+pub use link::XdpLink;
 pub use map::{KernelMap, MapAttr};
 pub use prog::{KernelProgram, LoadAttr, LoadError, TestRun, TestRunOutput};
 
@@ -28,6 +30,8 @@ enum Command {
     BtfLoad = 18,
     MapLookupAndDelete = 21,
     MapFreeze = 22,
+    LinkCreate = 28,
+    LinkUpdate = 29,
 }
 
 /// Why the kernel cannot be asked, or `Ok` when it can: whether this process may create a map.

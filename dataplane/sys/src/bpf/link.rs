@@ -1,0 +1,63 @@
+//! Links: a program on a device, for as long as a descriptor of the link is open.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use super::{Command, KernelProgram, bpf, own};
+
+/// `BPF_XDP` (`enum bpf_attach_type`).
+const BPF_XDP: u32 = 37;
+/// `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE` (linux/if_link.h).
+const SKB_MODE: u32 = 1 << 1;
+const DRV_MODE: u32 = 1 << 2;
+
+#[repr(C)]
+#[derive(Default)]
+struct LinkCreateAttr {
+    prog_fd: u32,
+    target_ifindex: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct LinkUpdateAttr {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
+
+/// An XDP program on a device; it leaves the device when this, the last descriptor of it, is closed.
+#[derive(Debug)]
+pub struct XdpLink {
+    fd: OwnedFd,
+}
+
+impl XdpLink {
+    /// Puts a program on a device: in its driver (`native`), or in the stack.
+    pub fn create(program: &KernelProgram, ifindex: u32, native: bool) -> io::Result<XdpLink> {
+        let mut attr = LinkCreateAttr {
+            prog_fd: program.fd() as u32,
+            target_ifindex: ifindex,
+            attach_type: BPF_XDP,
+            flags: if native { DRV_MODE } else { SKB_MODE },
+        };
+        // SAFETY: `LinkCreateAttr` mirrors the beginning of the link-create part of `union bpf_attr`; the kernel
+        // takes the rest, which is not given, as zero. It holds no pointer.
+        Ok(XdpLink { fd: own(unsafe { bpf(Command::LinkCreate, &mut attr)? }) })
+    }
+
+    /// Puts another program in the place of the one there; each packet sees the one or the other.
+    pub fn update(&self, program: &KernelProgram) -> io::Result<()> {
+        let mut attr = LinkUpdateAttr {
+            link_fd: self.fd.as_raw_fd() as u32,
+            new_prog_fd: program.fd() as u32,
+            ..LinkUpdateAttr::default()
+        };
+        // SAFETY: `LinkUpdateAttr` mirrors the link-update part of `union bpf_attr`; it holds no pointer.
+        unsafe { bpf(Command::LinkUpdate, &mut attr)? };
+        Ok(())
+    }
+}

@@ -1,0 +1,59 @@
+//! Locked memory: a umem is pinned, and counts against `RLIMIT_MEMLOCK` unless `CAP_IPC_LOCK` makes it moot.
+
+use std::io;
+
+use caps::{CapSet, Capability};
+
+/// How much memory this process may lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locked {
+    /// As much as it likes.
+    Unlimited,
+    /// So many bytes.
+    Limited(u64),
+}
+
+/// Raises the limit as far as it goes, and says how far that is. A refusal does not matter to a process with
+/// `CAP_IPC_LOCK`, and matters to another only if the umem does not fit: so neither is an error.
+pub fn raise_locked_memory() -> Locked {
+    if caps::has_cap(None, CapSet::Effective, Capability::CAP_IPC_LOCK).unwrap_or(false) {
+        return Locked::Unlimited;
+    }
+    let Ok(now) = locked_memory() else { return Locked::Limited(0) };
+    for wanted in [libc::RLIM_INFINITY, now.rlim_max] {
+        let hard = wanted.max(now.rlim_max);
+        let limit = libc::rlimit { rlim_cur: wanted, rlim_max: hard };
+        // SAFETY: the kernel reads `limit`, which lives here.
+        if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) } == 0 {
+            break;
+        }
+    }
+    match locked_memory() {
+        Ok(limit) if limit.rlim_cur == libc::RLIM_INFINITY => Locked::Unlimited,
+        Ok(limit) => Locked::Limited(limit.rlim_cur),
+        Err(_) => Locked::Limited(now.rlim_cur),
+    }
+}
+
+fn locked_memory() -> io::Result<libc::rlimit> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes `limit`, which lives here.
+    match unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) } {
+        0 => Ok(limit),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asking_for_more_never_fails() {
+        match raise_locked_memory() {
+            Locked::Unlimited => {}
+            Locked::Limited(bytes) => assert!(bytes > 0),
+        }
+        assert_eq!(raise_locked_memory(), raise_locked_memory());
+    }
+}

@@ -1,0 +1,97 @@
+//! Sleeping until a descriptor is readable, and a descriptor with which another thread ends the sleep.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+/// The most descriptors one sleep watches.
+pub const WATCHED_MAX: usize = 64;
+
+/// An event counter (eventfd(2)): readable from [`Event::notify`] until [`Event::clear`].
+#[derive(Debug)]
+pub struct Event {
+    fd: OwnedFd,
+}
+
+impl Event {
+    /// An event that has not happened.
+    pub fn new() -> io::Result<Event> {
+        // SAFETY: the call takes no pointer; its answer is checked on the next line.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel opened `fd` for this call and nobody else has seen it.
+        Ok(Event { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
+    }
+
+    /// Makes it readable. May be called by anyone, any number of times.
+    pub fn notify(&self) {
+        let one = 1_u64.to_ne_bytes();
+        // SAFETY: the kernel reads the 8 bytes of `one`. It can only refuse when the counter is full: readable.
+        unsafe { libc::write(self.fd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    }
+
+    /// Makes it unreadable, and says whether it was readable.
+    pub fn clear(&self) -> bool {
+        let mut count = [0_u8; 8];
+        // SAFETY: the kernel writes at most the 8 bytes of `count`.
+        unsafe { libc::read(self.fd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) == 8 }
+    }
+
+    /// The descriptor, to wait for.
+    pub fn raw(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+impl AsFd for Event {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Sleeps until one of these descriptors is readable (or broken), at most `limit`; says whether one was. An
+/// interrupted sleep ends early. Descriptors beyond [`WATCHED_MAX`] are not watched. Allocates nothing.
+pub fn readable(fds: &[RawFd], limit: Duration) -> io::Result<bool> {
+    let mut watched = [libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 }; WATCHED_MAX];
+    let count = fds.len().min(WATCHED_MAX);
+    for (slot, fd) in watched.iter_mut().zip(fds) {
+        slot.fd = *fd;
+    }
+    let limit = libc::timespec {
+        tv_sec: limit.as_secs().min(i64::MAX as u64) as libc::time_t,
+        tv_nsec: libc::c_long::from(limit.subsec_nanos() as i32),
+    };
+    // SAFETY: `watched` has at least `count` entries, and the kernel keeps the signal mask as it is for null.
+    let ready = unsafe { libc::ppoll(watched.as_mut_ptr(), count as _, &limit, std::ptr::null()) };
+    match ready {
+        0.. => Ok(ready > 0),
+        _ => match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+            error => Err(error),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn a_sleep_ends_when_somebody_notifies() {
+        let event = Event::new().unwrap();
+        assert!(!readable(&[event.raw()], Duration::from_millis(1)).unwrap());
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(5));
+                event.notify();
+            });
+            assert!(readable(&[-1, event.raw()], Duration::from_secs(20)).unwrap());
+        });
+        assert!(start.elapsed() < Duration::from_secs(10));
+        assert!(event.clear() && !event.clear());
+    }
+}
