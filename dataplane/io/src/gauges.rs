@@ -96,8 +96,10 @@ pub enum State {
     /// Packets come and go.
     #[default]
     Up,
-    /// They do not, and this is why. A port that is down stays so: another is opened in its place.
+    /// They do not for now, and this is why; they will by themselves, with the same port, once it passes.
     Down(String),
+    /// They never will again: this port is to be closed and another opened in its place.
+    Lost(String),
 }
 
 impl fmt::Display for State {
@@ -105,6 +107,7 @@ impl fmt::Display for State {
         match self {
             State::Up => out.write_str("up"),
             State::Down(reason) => write!(out, "down: {reason}"),
+            State::Lost(reason) => write!(out, "lost: {reason}"),
         }
     }
 }

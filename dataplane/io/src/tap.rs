@@ -49,7 +49,7 @@ impl Gauges for Seen {
 
     fn state(&self) -> State {
         match self.gone.load(Ordering::Relaxed) {
-            true => State::Down("the TAP device is gone".to_owned()),
+            true => State::Lost("the TAP device is gone".to_owned()),
             false => State::Up,
         }
     }

@@ -92,11 +92,17 @@ impl Loans {
         word.is_some_and(|word| word & (1 << (chunk % 64)) != 0)
     }
 
-    /// Any frame that is lent: for who knows that nobody out there will touch it any more.
-    pub fn settle_any(&mut self) -> Option<Frame> {
-        let at = self.lent.iter().position(|word| *word != 0)?;
-        let chunk = at as u64 * 64 + u64::from(self.lent[at].trailing_zeros());
-        self.settle(chunk << self.shift)
+    /// Settles every frame that is lent: for who knows that nobody out there will touch them any more. Says how
+    /// many they were.
+    pub fn settle_all(&mut self, mut with: impl FnMut(Frame)) -> usize {
+        let count = self.count;
+        for at in 0..self.lent.len() {
+            while self.lent[at] != 0 {
+                let chunk = at as u64 * 64 + u64::from(self.lent[at].trailing_zeros());
+                self.settle(chunk << self.shift).map(&mut with);
+            }
+        }
+        count
     }
 
     /// How many frames are lent.
@@ -113,9 +119,8 @@ impl Loans {
     /// Brings every lent chunk home to the umem, past any pool: for an owner that ends without one at hand, and
     /// knows that nobody out there will touch them any more.
     pub fn home(&mut self) {
-        while let Some(frame) = self.settle_any() {
-            self.umem.bring_home(frame);
-        }
+        let umem = Arc::clone(&self.umem);
+        self.settle_all(|frame| umem.bring_home(frame));
     }
 }
 
@@ -185,8 +190,10 @@ mod tests {
             pool.put(loans.settle(*address).unwrap());
         }
         assert_eq!((loans.count(), pool.free()), (100, 50));
-        pool.put(loans.settle_any().unwrap());
+        assert_eq!(loans.settle_all(|frame| pool.put(frame)), 100);
+        assert_eq!((loans.count(), pool.free()), (0, 150));
+        loans.lend(pool.take().unwrap());
         loans.home();
-        assert_eq!((loans.count(), umem.home()), (0, 149));
+        assert_eq!((loans.count(), umem.home()), (0, 51));
     }
 }

@@ -19,8 +19,8 @@ pub trait Kernel: Send + Sync {
     /// A device that has it already is detached first.
     fn attach(&self, device: &str, punt: &Punt, mode: Option<Mode>) -> Result<Attached, KernelError>;
 
-    /// A new AF_XDP socket, bound to nothing. The caller owns it; a keeper that holds a duplicate (which keeps
-    /// the queue taken) drops it at [`Kernel::remove`] or [`Kernel::detach`].
+    /// A new AF_XDP socket, bound to nothing, and the caller's alone: a duplicate kept elsewhere would keep its
+    /// queue taken after the port was closed, and the kernel writing into frames that were given back.
     fn socket(&self) -> Result<OwnedFd, KernelError>;
 
     /// From now on packets of this queue go to `socket`, which is bound to it.
