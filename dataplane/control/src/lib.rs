@@ -10,6 +10,7 @@ pub mod action;
 pub mod client;
 pub mod problem;
 pub mod reply;
+pub mod server;
 
 pub use action::{Action, Kind};
 pub use client::{Client, ClientError};

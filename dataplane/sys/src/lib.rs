@@ -14,6 +14,7 @@ pub mod namespace;
 pub mod netlink;
 pub mod offload;
 pub mod packet_socket;
+pub mod peer;
 pub mod probe;
 pub mod sandbox;
 pub mod survey;

@@ -10,6 +10,7 @@ use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::{KnownFormat, RefOr, Schema, SchemaFormat};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::json::Strict;
 use super::words::{Form, Format};
 use crate::problem::{Cause, Problem};
 
@@ -428,7 +429,9 @@ impl<T: Serialize + DeserializeOwned + ToSchema> Payload for Json<T> {
         serde_json::to_vec(&self.0).unwrap_or_default().into()
     }
     fn read(bytes: &Bytes) -> Result<Self, Problem> {
-        serde_json::from_slice(bytes).map(Self).map_err(|error| bad(format!("the body: {error}")))
+        let strict = serde_json::from_slice::<Strict>(bytes);
+        let value = strict.and_then(|strict| serde_json::from_value(strict.0));
+        value.map(Self).map_err(|error| bad(format!("the body: {error}")))
     }
 }
 

@@ -23,6 +23,17 @@ impl Role {
     }
 }
 
+/// Who does it, so that nobody waits for another's long work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Milliseconds at most, beside anything else.
+    Quick,
+    /// Perhaps seconds; a few at a time.
+    Slow,
+    /// Makes a generation: one at a time, in order.
+    Change,
+}
+
 /// A program's forms that can be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

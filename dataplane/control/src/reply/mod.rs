@@ -111,3 +111,13 @@ impl Answer for Octets {
 pub fn schema(name: &str) -> String {
     format!("weir.v1.{name}")
 }
+
+/// A moment as answers write it: RFC 3339, UTC, milliseconds.
+pub fn time(moment: std::time::SystemTime) -> String {
+    humantime::format_rfc3339_millis(moment).to_string()
+}
+
+/// Now, as answers write it.
+pub fn now() -> String {
+    time(std::time::SystemTime::now())
+}

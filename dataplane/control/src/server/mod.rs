@@ -1,0 +1,205 @@
+//! The server: one thread that reads requests and writes answers, and never works itself.
+//!
+//! What an action takes is done elsewhere ([`lanes`]), so a slow change delays no reader. What strangers may do to
+//! it is bounded: clients in all and by user ([`table`]), bytes of head and body, time of both, time without
+//! progress of an answer ([`guarded`]), events that wait for a reader ([`feed`]). Descriptors sent along are never
+//! taken: the kernel closes what is not asked for.
+
+pub mod audit;
+mod backend;
+mod dispatch;
+pub mod feed;
+mod guarded;
+#[cfg(test)]
+mod hostile;
+mod lanes;
+mod path;
+pub mod peer;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tower::Service;
+
+use crate::action::{Kind, Role};
+use crate::problem::{Cause, Problem};
+pub use backend::{Backend, Given, json};
+use guarded::Guarded;
+pub use peer::{Peer, Policy};
+use table::{Place, Table};
+
+/// How long a client may take over a request's head, or stay without asking anything.
+const HEAD: Duration = Duration::from_secs(10);
+/// Bytes of a head that are kept in memory.
+const BUFFER: usize = 64 << 10;
+/// Headers beyond which not even a problem is written.
+const HEADERS: usize = 256;
+/// How long answers under way may take when the server ends.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// What may be asked over TCP, by whoever gets there: it says nothing that could be misused.
+const SCRAPED: [Kind; 3] = [Kind::Metrics, Kind::Healthz, Kind::Readyz];
+
+/// A server, ready to listen.
+#[derive(Clone, Debug)]
+pub struct Server {
+    policy: Policy,
+    whole: Router,
+    scraped: Router,
+    table: Arc<Table>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Server {
+    /// A server that answers out of this backend. Sending `true` ends it.
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        policy: Policy,
+        audit: audit::Audit,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        let state = Arc::new(dispatch::State::new(backend, audit));
+        Self {
+            policy,
+            whole: dispatch::router(Arc::clone(&state), Kind::ALL),
+            scraped: dispatch::router(state, &SCRAPED),
+            table: Arc::default(),
+            stop,
+        }
+    }
+
+    /// Answers at a Unix socket until told to stop.
+    pub async fn unix(self, listener: UnixListener) {
+        let mut stop = self.stop.clone();
+        while let Some(accepted) = until(&mut stop, listener.accept()).await {
+            let Ok((socket, _)) = accepted else {
+                self.out_of_descriptors(accepted.err()).await;
+                continue;
+            };
+            // Whose credentials the kernel cannot tell, is nobody.
+            let nobody = Peer { uid: u32::MAX, gid: u32::MAX, pid: None, role: None };
+            let peer = self.policy.peer(&socket).unwrap_or(nobody);
+            self.welcome(socket, peer, self.whole.clone());
+        }
+    }
+
+    /// Answers scrapes at a TCP socket until told to stop.
+    pub async fn tcp(self, listener: TcpListener) {
+        let mut stop = self.stop.clone();
+        while let Some(accepted) = until(&mut stop, listener.accept()).await {
+            let Ok((socket, _)) = accepted else {
+                self.out_of_descriptors(accepted.err()).await;
+                continue;
+            };
+            let peer = Peer { uid: u32::MAX, gid: u32::MAX, pid: None, role: Some(Role::Read) };
+            self.welcome(socket, peer, self.scraped.clone());
+        }
+    }
+
+    /// Nothing can be accepted: the idle make room, and we do not spin meanwhile.
+    async fn out_of_descriptors(&self, error: Option<io::Error>) {
+        if let Some(error) = error {
+            tracing::warn!(%error, "a client could not be accepted");
+        }
+        self.table.make_room();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    /// Serves one client beside the others, or says that there is no place.
+    fn welcome(
+        &self,
+        socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: Peer,
+        router: Router,
+    ) {
+        match self.table.enter(peer.uid) {
+            Some(place) => {
+                tokio::spawn(attend(Guarded::new(socket), peer, place, router, self.stop.clone()));
+            }
+            None => {
+                tracing::warn!(target: audit::TARGET, uid = peer.uid, pid = ?peer.pid, "refused: too many clients");
+                tokio::spawn(turn_away(socket));
+            }
+        }
+    }
+}
+
+/// What the work gives, or `None` when it is time to stop.
+async fn until<T>(stop: &mut watch::Receiver<bool>, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        () = told(stop) => None,
+        done = work => Some(done),
+    }
+}
+
+/// Waits until it is time to stop.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Tells a client that there is no place, in HTTP, without reading a byte.
+async fn turn_away(mut socket: impl AsyncWrite + Unpin) {
+    let problem = Problem::new(Cause::Unavailable, "too many clients are being answered").hint("try again");
+    let body = serde_json::to_string(&problem).unwrap_or_default();
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
+         connection: close\r\nretry-after: 1\r\n\r\n",
+        body.len()
+    );
+    let answer = head + &body;
+    let _ = tokio::time::timeout(Duration::from_secs(1), socket.write_all(answer.as_bytes())).await;
+}
+
+/// One client, from connecting to the end.
+async fn attend(
+    socket: Guarded<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>,
+    peer: Peer,
+    place: Place,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
+    let busy = Arc::clone(&place.busy);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        busy.store(true, Ordering::Relaxed);
+        request.extensions_mut().insert(peer.clone());
+        let (answer, busy) = (router.clone().call(request.map(Body::new)), Arc::clone(&busy));
+        async move {
+            let answer = answer.await;
+            busy.store(false, Ordering::Relaxed);
+            answer
+        }
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(BUFFER)
+        .max_headers(HEADERS)
+        .half_close(true);
+    let connection = http.serve_connection(TokioIo::new(socket), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = place.leave.notified() => return,
+        () = told(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(DRAIN, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a client's connection ended");
+    }
+}
