@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use weir_control::problem::Diagnostic;
 use weir_engine::load::LoadError;
 
 use crate::output::Output;
@@ -18,6 +19,10 @@ pub(crate) enum Code {
     Usage = 2,
     /// A program or object was refused by the verifier or the loader.
     Rejected = 3,
+    /// No daemon answers.
+    Unreachable = 4,
+    /// Something else is in the way, or the configuration is another one by now.
+    Conflict = 5,
     /// Not possible here: a capability, the kernel, the machine.
     Unsupported = 6,
 }
@@ -29,19 +34,36 @@ pub(crate) struct Failure {
     pub(crate) code: Code,
     /// What to say.
     pub(crate) error: anyhow::Error,
+    /// What to try.
+    pub(crate) hint: Option<String>,
+    /// The daemon's code for it: `WE0404`.
+    pub(crate) id: Option<String>,
+    /// What is wrong with a program that was rejected.
+    pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
 impl Failure {
     /// An error that ends the process with this code.
     pub(crate) fn new(code: Code, error: impl Into<anyhow::Error>) -> Self {
-        Self { code, error: error.into() }
+        Self { code, error: error.into(), hint: None, id: None, diagnostics: Vec::new() }
+    }
+
+    /// The same with something to try.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// What programs go by: the daemon's code, or one made of the exit code.
+    pub(crate) fn id(&self) -> String {
+        self.id.clone().unwrap_or_else(|| format!("WE000{}", self.code as u8))
     }
 }
 
 /// Errors without a code of their own are failures of what was asked for.
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self { code: Code::Failed, error }
+        Self::new(Code::Failed, error)
     }
 }
 
@@ -61,7 +83,7 @@ impl From<LoadError> for Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         let code = if error.kind() == std::io::ErrorKind::BrokenPipe { Code::Ok } else { Code::Failed };
-        Self { code, error: error.into() }
+        Self::new(code, error)
     }
 }
 
@@ -72,7 +94,7 @@ pub(crate) type Done = Result<Code, Failure>;
 pub(crate) fn finish(done: Done, output: &Output) -> ExitCode {
     let code = done.unwrap_or_else(|failure| {
         if failure.code != Code::Ok {
-            output.error(&failure.error);
+            output.error(&failure);
         }
         failure.code
     });

@@ -5,14 +5,18 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod daemon;
 mod exit;
 mod output;
+mod rates;
 mod source;
+mod words;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::daemon::{Daemon, SocketArgs};
 use crate::output::{Output, OutputArgs};
 
 /// A programmable packet dataplane in user space: runs XDP and tc programs, unmodified.
@@ -21,6 +25,8 @@ use crate::output::{Output, OutputArgs};
 struct Arguments {
     #[command(flatten)]
     output: OutputArgs,
+    #[command(flatten)]
+    socket: SocketArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -37,11 +43,66 @@ enum Command {
     Replay(commands::replay::Arguments),
     /// Look at captures, and make traffic up
     Pcap(commands::pcap::Arguments),
-    /// Say why packets would not flow, and what to do about it
-    Doctor(commands::doctor::Arguments),
+    #[command(flatten)]
+    Live(Live),
     /// Run a case of the bpf_conformance suite, as its runner asks
     #[command(hide = true)]
     ConformancePlugin(commands::conformance_plugin::Arguments),
+}
+
+/// What a running weir is asked.
+#[derive(Subcommand)]
+enum Live {
+    /// Programs: show, load, replace while traffic flows, roll back, run, dump
+    #[command(subcommand, alias = "p")]
+    Prog(commands::prog::Command),
+    /// Maps: show, dump, look up, change, watch, export
+    #[command(subcommand, alias = "m")]
+    Map(commands::map::Command),
+    /// What is attached where
+    #[command(subcommand, alias = "n")]
+    Net(commands::net::Command),
+    /// Interfaces, and how they are
+    #[command(subcommand)]
+    If(commands::interface::Command),
+    /// Routes that the router goes by
+    #[command(subcommand, alias = "r")]
+    Route(commands::route::Command),
+    /// Neighbours, and how well they are known
+    #[command(subcommand)]
+    Neigh(commands::route::NeighborCommand),
+    /// Everything that is counted
+    Stats(commands::stats::Arguments),
+    /// The configuration: show, check, diff, apply, confirm, roll back
+    #[command(subcommand)]
+    Config(commands::config::Command),
+    /// Packets with their verdicts, as pcapng
+    Capture(commands::capture::Arguments),
+    /// The way of single packets, stage by stage
+    #[command(subcommand)]
+    Trace(commands::trace::Command),
+    /// What happens, as it happens
+    Events(commands::events::Arguments),
+    /// Say why packets would not flow, and what to do about it
+    Doctor(commands::doctor::Arguments),
+}
+
+fn live(command: &Live, socket: &SocketArgs, output: &Output) -> exit::Done {
+    let daemon = Daemon::at(socket)?;
+    match command {
+        Live::Prog(command) => commands::prog::run(command, &daemon, output),
+        Live::Map(command) => commands::map::run(command, &daemon, output),
+        Live::Net(command) => commands::net::run(command, &daemon, output),
+        Live::If(command) => commands::interface::run(command, &daemon, output),
+        Live::Route(command) => commands::route::run(command, &daemon, output),
+        Live::Neigh(command) => commands::route::run_neighbors(command, &daemon, output),
+        Live::Stats(arguments) => commands::stats::run(arguments, &daemon, output),
+        Live::Config(command) => commands::config::run(command, &daemon, output),
+        Live::Capture(arguments) => commands::capture::run(arguments, &daemon, output),
+        Live::Trace(command) => commands::trace::run(command, &daemon, output),
+        Live::Events(arguments) => commands::events::run(arguments, &daemon, output),
+        Live::Doctor(arguments) => commands::doctor::run(arguments, &daemon, output),
+    }
 }
 
 fn main() -> ExitCode {
@@ -54,7 +115,7 @@ fn main() -> ExitCode {
         Command::ConformancePlugin(arguments) => commands::conformance_plugin::run(&arguments)
             .map(|()| exit::Code::Ok)
             .map_err(exit::Failure::from),
-        Command::Doctor(arguments) => commands::doctor::run(&arguments, &output),
+        Command::Live(command) => live(&command, &arguments.socket, &output),
         Command::Inspect(arguments) => commands::inspect::run(&arguments, &output),
         Command::Replay(arguments) => commands::replay::run(&arguments, &output),
     };

@@ -6,6 +6,9 @@ use std::io::{self, IsTerminal, Write};
 use clap::{Args, ValueEnum};
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
+use weir_control::problem::Diagnostic;
+
+use crate::exit::Failure;
 
 /// When to colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -116,14 +119,39 @@ impl Output {
         }
     }
 
+    /// One line of a stream: text for people, or a JSON value without indentation.
+    pub(crate) fn line(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        match self.json {
+            true => {
+                serde_json::to_writer(&mut out, value)?;
+                writeln!(out)?;
+            }
+            false => writeln!(out, "{}", text())?,
+        }
+        out.flush()
+    }
+
     /// Says what went wrong, on stderr; `error` in JSON when JSON was asked for.
-    pub(crate) fn error(&self, error: &anyhow::Error) {
-        let message = sentence(error);
+    pub(crate) fn error(&self, failure: &Failure) {
+        let message = sentence(&failure.error);
         if self.json {
-            let body = serde_json::json!({ "error": { "message": message } });
-            eprintln!("{body}");
-        } else {
-            eprintln!("weir: {message}");
+            let mut error = serde_json::json!({ "code": failure.id(), "message": message });
+            if let Some(hint) = &failure.hint {
+                error["hint"] = hint.as_str().into();
+            }
+            if !failure.diagnostics.is_empty() {
+                error["diagnostics"] = serde_json::json!(failure.diagnostics);
+            }
+            eprintln!("{}", serde_json::json!({ "error": error }));
+            return;
+        }
+        eprintln!("weir: {message}");
+        for diagnostic in &failure.diagnostics {
+            eprintln!("{}", diagnosed(diagnostic));
+        }
+        if let Some(hint) = &failure.hint {
+            eprintln!("  try: {hint}");
         }
     }
 
@@ -164,6 +192,25 @@ pub(crate) fn sentence(error: &anyhow::Error) -> String {
         }
     }
     said
+}
+
+/// What is wrong with a program, in lines that begin with two spaces.
+pub(crate) fn diagnosed(diagnostic: &Diagnostic) -> String {
+    let mut text = format!("  {}: ", diagnostic.program);
+    if let Some(insn) = diagnostic.insn {
+        text += &format!("insn {insn}: ");
+    }
+    text += &diagnostic.message;
+    if !diagnostic.rule.is_empty() {
+        text += &format!(" [{}]", diagnostic.rule);
+    }
+    if let Some(source) = &diagnostic.source {
+        text += &format!("\n    at {source}");
+    }
+    if let Some(help) = &diagnostic.help {
+        text += &format!("\n    help: {help}");
+    }
+    text
 }
 
 /// A table without borders whose columns after the first `left` are set to the right.

@@ -14,9 +14,10 @@ const VETH_MTU_MAX: u32 = 4096 - 256 - 320 - 14;
 /// The least that a card's receive ring should hold: four of weir's batches for each of two stalls.
 const RING_MIN: u32 = 512;
 
-/// Judges a device.
-pub(crate) fn judge(device: &Device, machine: &Machine) -> Vec<Check> {
-    let mut checks = vec![link(device), program(device), mode(device), queues(device, machine), mtu(device)];
+/// Judges a device; `ours` when the running weir has a port at it.
+pub(crate) fn judge(device: &Device, machine: &Machine, ours: bool) -> Vec<Check> {
+    let mut checks =
+        vec![link(device), program(device, ours), mode(device), queues(device, machine), mtu(device)];
     checks.extend(rings(device));
     checks.extend(offloads(device));
     checks.extend(member(device));
@@ -61,10 +62,13 @@ fn mode_name(mode: XdpMode) -> &'static str {
     }
 }
 
-fn program(device: &Device) -> Check {
+fn program(device: &Device, ours: bool) -> Check {
     let name = &device.link.name;
     match device.link.xdp {
         None => Check::ok("xdp program", format!("none is attached to {name}: its hook is free")),
+        Some((id, mode)) if ours => {
+            Check::ok("xdp program", format!("program {id} ({}) is the running weir's", mode_name(mode)))
+        }
         Some((id, mode)) => Check::fault(
             "xdp program",
             format!(
@@ -289,7 +293,7 @@ mod tests {
     }
 
     fn bad(device: &Device) -> Vec<(&'static str, State)> {
-        let checks = judge(device, &machine()).into_iter();
+        let checks = judge(device, &machine(), false).into_iter();
         checks.filter(|check| check.state != State::Ok).map(|check| (check.name, check.state)).collect()
     }
 

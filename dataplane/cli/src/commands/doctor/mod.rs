@@ -1,17 +1,20 @@
 //! `weir doctor`: why packets would not flow, in words, and what to do about it.
 //!
-//! It asks and changes nothing. [`machine`] looks at the kernel and this process, [`device`] at one
-//! network device, [`network`] at the kernel's routing around it. Each gathers what it needs into
+//! It asks and changes nothing. [`machine`] looks at the kernel and this process, [`running`] asks the
+//! daemon if one answers, [`device`] looks at one network device, [`network`] at the kernel's routing
+//! around it. Each gathers what it needs into
 //! values first and judges those, so that tests judge machines that we do not have.
 
 mod device;
 mod facts;
 mod machine;
 mod network;
+mod running;
 
 use clap::Args;
 use serde::Serialize;
 
+use crate::daemon::Daemon;
 use crate::exit::{Code, Done, Failure};
 use crate::output::{Colour, Output};
 use facts::Files;
@@ -19,7 +22,7 @@ use facts::Files;
 /// Arguments of `weir doctor` and `weir if doctor`.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The network device to look at; the machine alone when left out
+    /// The network device to look at, or an interface of the running weir; the machine alone when left out
     #[arg(value_name = "IF")]
     device: Option<String>,
 }
@@ -74,14 +77,25 @@ struct Report {
 }
 
 /// Runs the command.
-pub(crate) fn run(arguments: &Arguments, output: &Output) -> Done {
+pub(crate) fn run(arguments: &Arguments, daemon: &Daemon, output: &Output) -> Done {
     let files = Files::of_this_machine();
     let machine = facts::Machine::read(&files);
     let mut checks = machine::judge(&machine);
-    if let Some(name) = &arguments.device {
-        let found = facts::Device::read(name, &files).map_err(|error| no_such_device(name, &error))?;
-        checks.extend(device::judge(&found, &machine));
-        checks.extend(network::judge(&facts::Network::read(name, &files)));
+    let running = running::Running::read(daemon);
+    let named = arguments.device.as_deref();
+    checks.extend(running::judge(running.as_ref(), named));
+    if let Some(name) = named {
+        let ours = running.as_ref().and_then(|running| running.interface(name));
+        match ours {
+            Some(interface) if interface.device.is_none() => {}
+            _ => {
+                let device = ours.and_then(|interface| interface.device.as_deref()).unwrap_or(name);
+                let found =
+                    facts::Device::read(device, &files).map_err(|error| no_such_device(device, &error))?;
+                checks.extend(device::judge(&found, &machine, ours.is_some()));
+                checks.extend(network::judge(&facts::Network::read(device, &files)));
+            }
+        }
     }
     let count = |state| checks.iter().filter(|check| check.state == state).count();
     let (faults, warnings) = (count(State::Fault), count(State::Warn));
