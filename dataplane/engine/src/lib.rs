@@ -20,6 +20,7 @@ pub mod replay;
 pub mod report;
 
 pub mod routes;
+pub mod snapshot;
 pub mod swap;
 pub mod values;
 pub mod worker;

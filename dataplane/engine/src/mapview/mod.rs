@@ -263,6 +263,26 @@ impl MapView {
         self.page(None, usize::MAX).map(|page| page.entries)
     }
 
+    /// Every key and value in bytes, per-CPU values in a row and padded to 8, with the promises of
+    /// [`page`](Self::page). `step` keys are asked for at once.
+    pub fn each(&self, step: usize, mut each: impl FnMut(&[u8], &[u8])) -> Result<(), ViewError> {
+        let control = self.map.control();
+        let mut last: Option<Vec<u8>> = None;
+        loop {
+            let keys =
+                control.keys_after(last.as_deref(), step).map_err(|errno| self.refused("walk", errno))?;
+            for key in &keys {
+                if let Ok(values) = control.entry(key) {
+                    each(key, &values);
+                }
+            }
+            match keys.last() {
+                Some(end) => last = Some(end.clone()),
+                None => return Ok(()),
+            }
+        }
+    }
+
     /// An entry of these bytes (all workers' values, each padded to 8, for per-CPU kinds).
     fn show(&self, key: &[u8], values: &[u8]) -> Entry {
         let typed = self.types.value().is_some();

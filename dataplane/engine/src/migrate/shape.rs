@@ -13,6 +13,8 @@ use crate::mapview::Types;
 const DEPTH_MAX: usize = 24;
 /// Most parts of a type; one with more is taken as plain bytes.
 const PARTS_MAX: usize = 4096;
+/// No key or value is larger.
+const SIZE_MAX: u32 = 1 << 30;
 
 /// A type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,6 +105,33 @@ impl Shape {
             | Shape::Special { size }
             | Shape::Bytes { size } => u64::from(*size),
             Shape::Array { length, of } => u64::from(*length).saturating_mul(of.size()),
+        }
+    }
+
+    /// Whether everything lies inside what it belongs to, and the whole is no deeper or larger than types of
+    /// values are.
+    pub fn is_sound(&self) -> bool {
+        let mut parts = 0;
+        self.sound(0, &mut parts)
+    }
+
+    fn sound(&self, depth: usize, parts: &mut usize) -> bool {
+        *parts += 1;
+        if depth > DEPTH_MAX || *parts > PARTS_MAX {
+            return false;
+        }
+        match self {
+            Shape::Int { size, .. } | Shape::Enum { size, .. } => (1..=16).contains(size),
+            Shape::Special { .. } | Shape::Bytes { .. } => true,
+            // Elements without bytes could be repeated for ever.
+            Shape::Array { length, of } => (*length == 0 || of.size() > 0) && of.sound(depth + 1, parts),
+            Shape::Struct { size, fields } | Shape::Union { size, fields } => fields.iter().all(|field| {
+                let bits =
+                    if field.bits == 0 { field.of.size().saturating_mul(8) } else { field.bits.into() };
+                let end = u64::from(field.bit).saturating_add(bits);
+                let whole = field.bits != 0 || field.bit.is_multiple_of(8);
+                whole && end <= u64::from(*size) * 8 && field.of.sound(depth + 1, parts)
+            }),
         }
     }
 
@@ -227,7 +256,8 @@ impl Layout {
     /// The layout of a map that is, or will be, made from this.
     pub fn of(spec: &MapSpec, types: &Types) -> Layout {
         let shape = |typed: Option<(&Btf, TypeId)>, size: u32| {
-            typed.and_then(|(btf, id)| Shape::of(btf, id)).filter(|shape| shape.size() == u64::from(size))
+            let fits = |shape: &Shape| shape.size() == u64::from(size) && shape.is_sound();
+            typed.and_then(|(btf, id)| Shape::of(btf, id)).filter(fits)
         };
         let special = spec.fields.iter().map(|field| match *field {
             ValueField::SpinLock { offset } => (offset, 4),
@@ -246,6 +276,19 @@ impl Layout {
             inner: spec.inner.as_ref().map(|inner| Box::new(Layout::of(inner, &Types::default()))),
             own: is_own(spec),
         }
+    }
+
+    /// Whether what it says can be true of a map; for one that was read from a file.
+    pub fn is_sound(&self) -> bool {
+        let fits = |shape: &Option<Shape>, size: u32| {
+            shape.as_ref().is_none_or(|shape| shape.size() == u64::from(size) && shape.is_sound())
+        };
+        self.kind().is_some()
+            && self.key_size <= SIZE_MAX
+            && self.value_size <= SIZE_MAX
+            && self.key_size.saturating_add(self.value_size) > 0
+            && fits(&self.key, self.key_size)
+            && fits(&self.value, self.value_size)
     }
 
     /// Its kind.
