@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the object of each program of programs/, bench/ and tests/corpus/live/ from its C source, beside it (or into the folder given).
+# Builds the objects of programs/, bench/ and tests/corpus/ from their C sources, beside them (or into the folder given).
 # Needs clang 19, llvm-strip and the headers of libbpf; set CLANG and STRIP for other names.
 set -eu
 cd "$(dirname "$0")/.."
@@ -8,11 +8,11 @@ clang=${CLANG:-clang-19}
 strip=${STRIP:-llvm-strip-19}
 headers=/usr/include/$(uname -m)-linux-gnu
 
-for source in programs/*/*.bpf.c bench/*.bpf.c tests/corpus/live/*.bpf.c; do
+for source in programs/*/*.bpf.c bench/*.bpf.c tests/corpus/*/*.bpf.c; do
 	name=$(basename "$source" .bpf.c)
 	object=${out:-$(dirname "$source")}/$name.bpf.o
 	# Paths inside the object are relative, so that it is the same wherever it is built.
-	"$clang" -target bpf -mcpu=v3 -O2 -g -Wall -Werror -Wno-unused-function \
+	"$clang" -target bpf -mcpu=v3 -O2 -g -Wall -Werror -Wno-unused-function -Wno-uninitialized \
 		-fdebug-compilation-dir=. -isystem "$headers" -Iprograms/include \
 		-c "$source" -o "$object"
 	"$strip" -g "$object"

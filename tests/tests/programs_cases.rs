@@ -108,6 +108,15 @@ fn objects_match_their_sources() -> Result<()> {
     }
     let bench = [root().join("bench/pass.bpf.o"), out.join("pass.bpf.o")].map(std::fs::read);
     ensure!(matches!(&bench, [Ok(committed), Ok(fresh)] if committed == fresh), "bench/pass.bpf.o: the same");
+    for entry in std::fs::read_dir(root().join("tests/corpus/mistakes"))? {
+        let path = entry?.path();
+        let name = path.file_name().context("a file")?;
+        if path.extension().is_some_and(|extension| extension == "o") {
+            let same = std::fs::read(&path)? == std::fs::read(out.join(name))?;
+            ensure!(same, "{}: run scripts/build-programs.sh and commit the object", path.display());
+            compared += 1;
+        }
+    }
     std::fs::remove_dir_all(&out)?;
     println!("{compared} objects match");
     Ok(())

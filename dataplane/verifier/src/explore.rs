@@ -10,6 +10,7 @@ use weir_ebpf::Program;
 use weir_ebpf::isa::{Insn, Reg};
 
 use crate::facts::Facts;
+use crate::lint::Lint;
 use crate::liveness::Liveness;
 use crate::log::Log;
 use crate::prune::{Seen, Visit};
@@ -45,6 +46,8 @@ struct Pending {
     state: State,
     /// The kept state that it comes from.
     parent: Option<usize>,
+    /// How long the trail was.
+    trail: usize,
 }
 
 /// What is known of a program before it is walked.
@@ -81,6 +84,10 @@ pub(crate) struct Explorer<'a> {
     /// Call instructions that were walked before.
     pub(crate) seen_calls: HashSet<usize>,
     pub(crate) log: Log,
+    /// What is allowed and still worth a word, one for an instruction.
+    pub(crate) lints: Vec<Lint>,
+    /// The slots of the path being walked, from the entry: where a refused value came from.
+    pub(crate) trail: Vec<u32>,
     pending: Vec<Pending>,
     ids: Id,
     processed: u64,
@@ -110,6 +117,8 @@ impl<'a> Explorer<'a> {
             recorded: if options.record_states { vec![Vec::new(); program.insns.len()] } else { Vec::new() },
             seen_calls: HashSet::new(),
             log: Log::default(),
+            lints: Vec::new(),
+            trail: Vec::new(),
             pending: Vec::new(),
             ids: 0,
             processed: 0,
@@ -130,6 +139,8 @@ impl<'a> Explorer<'a> {
             };
             (self.slot, self.state, from) = (next.slot, next.state, Some(next.from));
             self.seen.parent = next.parent;
+            // Paths are taken up last first, so that what was walked since lies behind this.
+            self.trail.truncate(next.trail);
         }
     }
 
@@ -153,6 +164,7 @@ impl<'a> Explorer<'a> {
                 }
             }
             self.facts.insns[self.slot].reached = true;
+            self.trail.push(self.slot as u32);
             if let Some(states) = self.recorded.get_mut(self.slot)
                 && states.len() <= STATES_MAX
             {
@@ -235,7 +247,7 @@ impl<'a> Explorer<'a> {
             return self.refuse(Rule::TooManyBranches, message);
         }
         let parent = self.seen.fork();
-        self.pending.push(Pending { slot, from: self.slot, state, parent });
+        self.pending.push(Pending { slot, from: self.slot, state, parent, trail: self.trail.len() });
         Ok(())
     }
 

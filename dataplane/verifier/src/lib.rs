@@ -23,6 +23,7 @@ mod compat;
 mod depth;
 mod explore;
 pub mod facts;
+mod lint;
 mod liveness;
 mod log;
 mod prune;
@@ -35,6 +36,7 @@ mod shape;
 mod stack;
 mod state;
 pub mod states;
+mod story;
 mod subsume;
 mod transfer;
 mod value;
@@ -43,11 +45,14 @@ use std::sync::Arc;
 
 use explore::{Explorer, Ground};
 pub use facts::{Access, Facts};
+pub use lint::Lint;
 use liveness::Liveness;
 pub use reject::Reject;
 use relevance::Relevance;
 pub use rule::Rule;
 use states::States;
+pub use story::Origin;
+use story::Trail;
 use weir_ebpf::Program;
 
 /// A program that was proven safe to run, with what was learned on the way. Only [`verify`] makes one.
@@ -57,6 +62,7 @@ pub struct Verified {
     facts: Facts,
     stats: Stats,
     log: String,
+    lints: Vec<Lint>,
     states: Option<States>,
 }
 
@@ -82,7 +88,10 @@ impl Default for Options {
 /// Proves that the program is safe to run, or says why not.
 pub fn verify(program: Arc<Program>, options: &Options) -> Result<Verified, Box<Reject>> {
     match prove(&program, options) {
-        Ok(Proof { facts, stats, log, states }) => Ok(Verified { program, facts, stats, log, states }),
+        Ok(Proof { facts, stats, log, lints, states }) => {
+            let lints = lints.into_iter().map(|lint| lint.locate(&program)).collect();
+            Ok(Verified { program, facts, stats, log, lints, states })
+        }
         Err(reject) => Err(Box::new(reject.locate(&program))),
     }
 }
@@ -92,6 +101,7 @@ struct Proof {
     facts: Facts,
     stats: Stats,
     log: String,
+    lints: Vec<Lint>,
     states: Option<States>,
 }
 
@@ -121,11 +131,16 @@ fn walk(ground: &Ground<'_>, careful: bool) -> Result<Proof, Box<Reject>> {
         let message = walked.as_ref().err().map(|reject| reject.message.as_str());
         log.end(message, &stats, ground.options.insns_max);
     }
-    walked.map_err(|reject| Box::new(Reject { stats, log: log.text.clone(), ..*reject }))?;
+    walked.map_err(|reject| {
+        let Ground { program, shape, .. } = *ground;
+        let story = Trail { program, shape, slots: &explorer.trail }.tell(&reject.message);
+        Box::new(Reject { stats, story, log: log.text.clone(), ..*reject })
+    })?;
     let recorded = std::mem::take(&mut explorer.recorded);
     let states = ground.options.record_states.then(|| States::new(recorded));
+    let lints = std::mem::take(&mut explorer.lints);
     let facts = depth::finish(ground, explorer)?;
-    Ok(Proof { facts, stats, log: log.text, states })
+    Ok(Proof { facts, stats, log: log.text, lints, states })
 }
 
 /// What verification took.
@@ -153,6 +168,11 @@ impl Verified {
     /// What it took.
     pub fn stats(&self) -> Stats {
         self.stats
+    }
+
+    /// What was allowed and is still worth a word.
+    pub fn lints(&self) -> &[Lint] {
+        &self.lints
     }
 
     /// The states before each instruction, if they were asked for.

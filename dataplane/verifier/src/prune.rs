@@ -272,7 +272,7 @@ fn is_clean(frame: &Frame, live: RegSet, needs: &Needs) -> bool {
         *value == kept_of(value, live.contains(*reg), needs.numbers.contains(*reg))
     });
     let slots = frame.stack.slots().iter().enumerate();
-    regs && { slots }.all(|(index, slot)| *slot == Slot::EMPTY || slot_is_kept(slot, index, needs))
+    regs && { slots }.all(|(index, slot)| slot.says_nothing() || slot_is_kept(slot, index, needs))
 }
 
 fn clean_frame(frame: &mut Frame, live: RegSet, needs: &Needs) {

@@ -47,6 +47,11 @@ impl Slot {
         self.bytes.iter().take_while(|&&byte| byte == Byte::Spill).count()
     }
 
+    /// Whether nothing is known of any byte.
+    pub(crate) fn says_nothing(&self) -> bool {
+        self.bytes.iter().all(|byte| matches!(byte, Byte::Invalid | Byte::Misc))
+    }
+
     /// Whether a pointer was spilled here.
     pub(crate) fn holds_pointer(&self) -> bool {
         matches!(self.spilled, Value::Pointer(_))
@@ -110,11 +115,21 @@ impl Stack {
         &mut self.slots[index]
     }
 
-    /// Makes a slot's content anything, if it was written.
+    /// Makes a slot's content anything, if it was written. What was never written stays so.
     pub(crate) fn forget_slot(&mut self, index: usize) {
         if let Some(slot) = self.slots.get_mut(index) {
-            *slot = Slot::EMPTY;
+            slot.forget();
+            slot.bytes = slot.bytes.map(|byte| if byte == Byte::Zero { Byte::Misc } else { byte });
         }
+    }
+
+    /// The bytes of `from..to` that nothing on this path wrote, counted from `from`.
+    pub(crate) fn unwritten(&self, from: i64, to: i64) -> Vec<usize> {
+        let unwritten = |off: &i64| {
+            let (index, at) = place(*off);
+            self.slot(index).bytes[at] == Byte::Invalid
+        };
+        (from..to).filter(unwritten).map(|off| (off - from) as usize).collect()
     }
 
     /// Drops the slots at the bottom that say nothing.

@@ -35,14 +35,15 @@ fn refused(log_level: u8) -> Reject {
 fn a_refusal_says_where_why_and_what_to_try() {
     let shown = refused(0).to_string();
     let wanted = "\
-error[packet-past-end]: invalid access to packet, off=23 size=1, R2(id=0,off=23,r=14) (insn 5)
+error[packet-past-end]: access past the checked part of the packet
  --> bad.c:9:7
   |
 9 |   if (ip->protocol == 17) return XDP_DROP;
-  |       ^^^^^^^^^^^^ insn 5
+  |       ^^^^^^^^^^^^ insn 5: touches byte 23, and 14 are checked
   |
   = help: if (data + 24 > data_end) return XDP_DROP;
-  = note: Packet bytes are compared with data_end before they are touched.";
+  = note: Packet bytes are compared with data_end before they are touched.
+  = note: kernel says: invalid access to packet, off=23 size=1, R2(id=0,off=23,r=14)";
     assert_eq!(shown, wanted);
 }
 

@@ -7,6 +7,7 @@ use anyhow::anyhow;
 use clap::Args;
 use serde::Serialize;
 use weir_ebpf::Program;
+use weir_ebpf::program::Line;
 use weir_verifier::{Options, Rule};
 
 use crate::exit::{Code, Done, Failure};
@@ -41,7 +42,13 @@ struct Answer {
     insn: Option<usize>,
     /// `FILE:LINE` of the source.
     line: Option<String>,
+    /// What led to a refusal, in the order of time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    story: Vec<Told>,
     help: Option<String>,
+    /// What is accepted and probably a mistake.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Told>,
     /// Instructions walked over, repeats counted.
     insns_processed: u64,
     states: u64,
@@ -51,6 +58,22 @@ struct Answer {
     /// The refusal as people read it.
     #[serde(skip)]
     text: String,
+}
+
+/// Something said of one instruction.
+#[derive(Serialize)]
+struct Told {
+    insn: usize,
+    /// `FILE:LINE` of the source.
+    line: Option<String>,
+    message: String,
+}
+
+impl Told {
+    fn new(insn: usize, line: Option<&Line>, message: &str) -> Self {
+        let line = line.map(|line| format!("{}:{}", line.file, line.line));
+        Self { insn, line, message: message.to_owned() }
+    }
 }
 
 /// Runs the command.
@@ -97,7 +120,9 @@ fn check(source: Source, log_level: u8, output: &Output) -> Vec<Answer> {
                 rule: None,
                 insn: None,
                 line: None,
+                story: Vec::new(),
                 help: None,
+                warnings: Vec::new(),
                 insns_processed: 0,
                 states: 0,
                 milliseconds: 0.0,
@@ -125,6 +150,11 @@ fn prove(answer: &mut Answer, program: Arc<Program>, log_level: u8, output: &Out
         Ok(verified) => {
             answer.verdict = "accept";
             answer.log = verified.log().to_owned();
+            for lint in verified.lints() {
+                answer.warnings.push(Told::new(lint.slot, lint.line.as_ref(), &lint.found));
+                answer.text.push_str(&lint.render(output.has_colour()));
+                answer.text.push('\n');
+            }
             verified.stats()
         }
         Err(reject) => {
@@ -134,6 +164,9 @@ fn prove(answer: &mut Answer, program: Arc<Program>, log_level: u8, output: &Out
             answer.log = reject.log.clone();
             answer.line = reject.line.as_ref().map(|line| format!("{}:{}", line.file, line.line));
             answer.help = reject.help.clone();
+            let story = reject.story.iter();
+            answer.story =
+                story.map(|origin| Told::new(origin.slot, origin.line.as_ref(), &origin.said)).collect();
             answer.text = reject.render(output.has_colour());
             reject.stats
         }
@@ -158,7 +191,11 @@ fn say(answer: &Answer, output: &Output) -> std::io::Result<()> {
         grouped(answer.insns_processed),
         answer.states,
         answer.milliseconds,
-    ))
+    ))?;
+    match answer.text.trim_end() {
+        "" => Ok(()),
+        warnings => output.text(warnings),
+    }
 }
 
 fn explain(name: &str, output: &Output) -> Done {

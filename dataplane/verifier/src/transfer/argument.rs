@@ -5,6 +5,7 @@ use weir_ebpf::isa::Reg;
 use weir_ebpf::program::{Initial, ProgramType};
 
 use crate::explore::{Check, Explorer};
+use crate::lint::{LINTS_MAX, Lint};
 use crate::rule::Rule;
 use crate::scalar::Scalar;
 use crate::transfer::alu::OFFSET_MAX;
@@ -159,7 +160,14 @@ impl Explorer<'_> {
             return self.refuse(Rule::ArgumentType, "invalid map_ptr to access map->key");
         };
         let size = spec.key_size;
-        self.check_sized(helper, reg, size, READ, KEY_KINDS, call)?;
+        let name = spec.name.clone();
+        self.check_sized(helper, reg, size, READ, KEY_KINDS, call).map_err(|mut reject| {
+            if matches!(reject.rule, Rule::StackBounds | Rule::MemoryBounds | Rule::MapValueBounds) {
+                let text = format!("pass the address of a key of map `{name}`, which has {size} bytes");
+                reject.help = Some(text);
+            }
+            reject
+        })?;
         if let Value::Pointer(pointer) = self.read(reg)?
             && let Kind::Stack { frame } = pointer.kind
             && let Some(off) = pointer.constant_offset()
@@ -173,6 +181,16 @@ impl Explorer<'_> {
         Ok(())
     }
 
+    /// Says a word when a helper reads bytes of the stack that nobody wrote: allowed, and hardly meant.
+    fn lint_unwritten(&mut self, helper: Helper, frame: u8, from: i64, to: i64) {
+        let unwritten = self.state.frames[usize::from(frame)].stack.unwritten(from, to);
+        let told = self.lints.len() >= LINTS_MAX || self.lints.iter().any(|lint| lint.slot == self.slot);
+        if !unwritten.is_empty() && !told {
+            let size = (to - from) as usize;
+            self.lints.push(Lint::unwritten_stack(self.slot, helper.name(), size, &unwritten));
+        }
+    }
+
     fn check_sized(
         &mut self,
         helper: Helper,
@@ -183,7 +201,7 @@ impl Explorer<'_> {
         call: &mut Call,
     ) -> Check {
         let pointer = self.memory_of(helper, reg, kinds)?;
-        self.check_memory(reg, &pointer, size, wanted, call)
+        self.check_memory(helper, reg, &pointer, size, wanted, call)
     }
 
     fn check_number_place(
@@ -195,13 +213,14 @@ impl Explorer<'_> {
         call: &mut Call,
     ) -> Check {
         let pointer = self.memory_of(helper, reg, MEMORY_KINDS)?;
-        self.check_memory(reg, &pointer, size, wanted, call)?;
+        self.check_memory(helper, reg, &pointer, size, wanted, call)?;
         self.check_alignment(&pointer, 0, size, true)
     }
 
     /// Memory of `size` bytes that a helper reads or writes (`check_helper_mem_access`).
     fn check_memory(
         &mut self,
+        helper: Helper,
         reg: Reg,
         pointer: &Pointer,
         size: u32,
@@ -240,6 +259,8 @@ impl Explorer<'_> {
                 let (from, to) = self.check_stack(reg, pointer, 0, size, direction)?;
                 if wanted.write {
                     call.filled = Some((frame, from, to));
+                } else if pointer.constant_offset().is_some() {
+                    self.lint_unwritten(helper, frame, from, to);
                 }
                 Ok(())
             }
@@ -283,7 +304,9 @@ impl Explorer<'_> {
         };
         let wanted = Wanted { zero_allowed, ..wanted };
         match self.read(memory)? {
-            Value::Pointer(pointer) => self.check_memory(memory, &pointer, range.umax() as u32, wanted, call),
+            Value::Pointer(pointer) => {
+                self.check_memory(helper, memory, &pointer, range.umax() as u32, wanted, call)
+            }
             null if null.is_null() && zero_allowed && range.umax() == 0 => Ok(()),
             other => {
                 let message = format!("R{} type={} expected=fp", memory.index(), other.text());

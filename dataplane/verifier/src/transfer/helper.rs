@@ -1,11 +1,13 @@
 //! Calls of helpers (`check_helper_call`, kernel/bpf/verifier.c).
 
+use weir_ebpf::ProgramType;
 use weir_ebpf::abi::MapKind;
 use weir_ebpf::abi::helper::{Helper, Returns};
 use weir_ebpf::isa::Reg;
 
 use crate::compat;
 use crate::explore::{Check, Explorer, Step};
+use crate::reject::Reject;
 use crate::rule::Rule;
 use crate::transfer::argument::Call;
 use crate::value::{Kind, MapRef, Pointer, Value};
@@ -59,7 +61,11 @@ impl Explorer<'_> {
         let name = helper.name();
         if !helper.offered().to(self.program.kind) {
             let message = format!("program of this type cannot use helper {name}#{number}");
-            return self.refuse(Rule::HelperNotOffered, message);
+            let offered = ProgramType::ALL.iter().filter(|kind| helper.offered().to(**kind));
+            let offered: Vec<&str> = offered.map(|kind| kind.name()).collect();
+            let mut reject = Reject::new(self.slot, Rule::HelperNotOffered, message);
+            reject.help = Some(format!("{name} is for programs of type {}", offered.join(", ")));
+            return Err(Box::new(reject));
         }
         if helper.gpl_only() && !self.program.gpl_compatible() {
             let message = "cannot call GPL-restricted function from non-GPL compatible program";
