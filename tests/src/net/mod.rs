@@ -6,15 +6,18 @@
 //! were lost, came twice, changed places, or were judged by a mixture.
 
 pub mod flood;
+pub mod ledger;
 pub mod mark;
 pub mod namespace;
 pub mod number;
 pub mod process;
+pub mod router;
 pub mod tally;
 pub mod topology;
 pub mod weir;
 
 pub use flood::{Flood, Flow, Outcome};
+pub use ledger::Counted;
 pub use mark::Marker;
 pub use namespace::Namespace;
 pub use number::{Mark, Number};
