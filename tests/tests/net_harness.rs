@@ -107,7 +107,8 @@ fn a_flood_outlives_a_link_that_flaps() -> Result<()> {
     }
     let topology = Topology::build()?;
     kernel_router(&topology)?;
-    let running = Flood::new(topology.flows(4)?).start((&topology.a, "a0"), (&topology.b, "b0"))?;
+    let running =
+        Flood::new(topology.flows(4)?).impatient().start((&topology.a, "a0"), (&topology.b, "b0"))?;
     for _ in 0..3 {
         for state in ["down", "up"] {
             topology.weir.run(&format!("ip link set wan {state}"))?;

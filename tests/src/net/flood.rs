@@ -29,6 +29,8 @@ pub struct Flood {
     pub bytes: usize,
     /// Most packets on the way.
     pub window: u64,
+    /// How long a full window holds the sender up at most; then what is missing is taken for lost.
+    pub patience: Duration,
     /// Packets a second; as fast as it goes when absent.
     pub rate: Option<u64>,
     /// How long the receiver waits for stragglers after the last was sent.
@@ -44,7 +46,7 @@ pub struct Outcome {
     pub sent: u64,
     /// How often a device refused a packet, which was then sent again.
     pub refused: u64,
-    /// How often the window stayed full for [`STALL`] and the sender went on nevertheless.
+    /// How often the window stayed full for longer than the patience, and the sender went on nevertheless.
     pub stalls: u64,
     /// What arrived.
     pub tally: Tally,
@@ -81,9 +83,6 @@ impl Outcome {
     }
 }
 
-/// How long a full window holds the sender up at most.
-pub const STALL: Duration = Duration::from_millis(20);
-
 /// A flood under way.
 pub struct Running {
     shared: Arc<Shared>,
@@ -105,8 +104,13 @@ struct Shared {
 impl Flood {
     /// Frames of the least size, a window of 512, as fast as it goes.
     pub fn new(flows: Vec<Flow>) -> Self {
-        let linger = Duration::from_millis(200);
-        Self { flows, bytes: 60, window: 512, rate: None, linger, cores: None }
+        let (patience, linger) = (Duration::from_secs(1), Duration::from_millis(200));
+        Self { flows, bytes: 60, window: 512, patience, rate: None, linger, cores: None }
+    }
+
+    /// For a way that loses packets by itself: the sender does not wait for them.
+    pub fn impatient(self) -> Self {
+        Self { patience: Duration::from_millis(20), ..self }
     }
 
     /// Sends so many packets, and waits for what comes.
@@ -184,7 +188,7 @@ impl Flood {
         }
         let mut waiting = None;
         while next + FRAMES_MAX as u64 > shared.progress.load(Ordering::Acquire) + self.window.max(64) {
-            if waiting.get_or_insert_with(Instant::now).elapsed() > STALL {
+            if waiting.get_or_insert_with(Instant::now).elapsed() > self.patience {
                 // What is missing is taken for lost, or else every batch would wait for it.
                 shared.progress.fetch_max(next, Ordering::AcqRel);
                 return false;
