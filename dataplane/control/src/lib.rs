@@ -8,6 +8,7 @@
 
 pub mod action;
 pub mod client;
+pub mod notify;
 pub mod problem;
 pub mod reply;
 pub mod server;

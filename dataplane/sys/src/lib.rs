@@ -1,5 +1,6 @@
 //! The only door to the kernel: memory, affinity, clocks, bpf(2).
 
+pub mod activation;
 pub mod affinity;
 pub mod bpf;
 pub mod channel;
