@@ -18,27 +18,33 @@ pub(super) enum Fault {
     RenameFails,
 }
 
+#[derive(Debug, Default)]
+struct Inside {
+    files: BTreeMap<PathBuf, Vec<u8>>,
+    fault: Fault,
+}
+
 /// A disk in memory.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Memory(Arc<Mutex<(BTreeMap<PathBuf, Vec<u8>>, Fault)>>);
+pub(super) struct Memory(Arc<Mutex<Inside>>);
 
 impl Memory {
     fn set(&self, fault: Fault) {
-        self.0.lock().unwrap().1 = fault;
+        self.0.lock().unwrap().fault = fault;
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        self.0.lock().unwrap().0.keys().cloned().collect()
+        self.0.lock().unwrap().files.keys().cloned().collect()
     }
 
     fn damage(&self, file: &str, at: usize) {
-        self.0.lock().unwrap().0.get_mut(Path::new(file)).unwrap()[at] ^= 0x10;
+        self.0.lock().unwrap().files.get_mut(Path::new(file)).unwrap()[at] ^= 0x10;
     }
 }
 
 impl Disk for Memory {
     fn write(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
-        let (files, fault) = &mut *self.0.lock().unwrap();
+        let Inside { files, fault } = &mut *self.0.lock().unwrap();
         match fault {
             Fault::Full => Err(io::Error::from(io::ErrorKind::StorageFull)),
             Fault::ShortWrite => {
@@ -53,7 +59,7 @@ impl Disk for Memory {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let (files, fault) = &mut *self.0.lock().unwrap();
+        let Inside { files, fault } = &mut *self.0.lock().unwrap();
         if *fault == Fault::RenameFails {
             return Err(io::Error::from(io::ErrorKind::PermissionDenied));
         }
@@ -63,11 +69,11 @@ impl Disk for Memory {
     }
 
     fn read(&self, file: &Path) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.0.lock().unwrap().0.get(file).cloned())
+        Ok(self.0.lock().unwrap().files.get(file).cloned())
     }
 
     fn remove(&self, file: &Path) -> io::Result<()> {
-        self.0.lock().unwrap().0.remove(file);
+        self.0.lock().unwrap().files.remove(file);
         Ok(())
     }
 }
