@@ -2,10 +2,25 @@
 
 /// The checksum of some bytes, ready to be stored; over bytes that include a right one, it is 0.
 pub fn checksum(bytes: &[u8]) -> u16 {
-    let (pairs, rest) = bytes.as_chunks::<2>();
-    let mut sum: u64 = pairs.iter().map(|&pair| u64::from(u16::from_be_bytes(pair))).sum();
-    sum += rest.first().map_or(0, |&last| u64::from(last) << 8);
-    !fold(sum)
+    Sum::default().add(bytes).finish()
+}
+
+/// A checksum over several pieces, each of an even number of bytes but the last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sum(u64);
+
+impl Sum {
+    /// With one more piece.
+    pub(crate) fn add(self, bytes: &[u8]) -> Self {
+        let (pairs, rest) = bytes.as_chunks::<2>();
+        let sum: u64 = pairs.iter().map(|&pair| u64::from(u16::from_be_bytes(pair))).sum();
+        Self(self.0 + sum + rest.first().map_or(0, |&last| u64::from(last) << 8))
+    }
+
+    /// The checksum, ready to be stored.
+    pub(crate) fn finish(self) -> u16 {
+        !fold(self.0)
+    }
 }
 
 /// The checksum after one word under it changed. HC' = ~(~HC + ~m + m'), equation 3 of RFC 1624,

@@ -28,17 +28,29 @@ pub enum Decision {
 pub fn forward(tables: &Tables, packet: &mut [u8], ifindex: u32) -> Decision {
     match decide(tables, packet, ifindex) {
         Ok(decision) => decision,
-        Err(refusal) => Decision::Refuse(refusal),
+        Err(stop) => Decision::Refuse(stop.refusal),
     }
 }
 
-fn decide(tables: &Tables, packet: &mut [u8], ifindex: u32) -> Result<Decision, Refusal> {
+/// Why a packet goes no further, and the way it would have gone, where it came so far.
+pub(crate) struct Stop {
+    pub(crate) refusal: Refusal,
+    pub(crate) hop: Option<FibHop>,
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, hop: None }
+    }
+}
+
+pub(crate) fn decide(tables: &Tables, packet: &mut [u8], ifindex: u32) -> Result<Decision, Stop> {
     let mut header = Header::check(packet)?;
     let destination = header.addresses.destination();
     match header.check_addresses() {
         Ok(()) => {}
         Err(Refusal::LinkLocal) if is_ours(tables, destination) => return Ok(Decision::Deliver),
-        Err(refusal) => return Err(refusal),
+        Err(refusal) => return Err(refusal.into()),
     }
     if is_for_many(destination) {
         return Ok(Decision::Deliver);
@@ -47,21 +59,22 @@ fn decide(tables: &Tables, packet: &mut [u8], ifindex: u32) -> Result<Decision, 
         FibAnswer::Forward(hop) => hop,
         FibAnswer::NotForwarded if is_ours(tables, destination) => return Ok(Decision::Deliver),
         FibAnswer::ForwardingDisabled if is_ours(tables, destination) => return Ok(Decision::Deliver),
-        FibAnswer::NotForwarded | FibAnswer::NoSourceAddress => return Err(Refusal::NoRoute),
-        FibAnswer::Blackhole => return Err(Refusal::Blackhole),
-        FibAnswer::Unreachable => return Err(Refusal::Unreachable),
-        FibAnswer::Prohibit => return Err(Refusal::Prohibited),
-        FibAnswer::ForwardingDisabled => return Err(Refusal::NotForwarding),
-        FibAnswer::Encapsulated => return Err(Refusal::Encapsulation),
-        FibAnswer::NoPort => return Err(Refusal::NoPort),
+        FibAnswer::NotForwarded | FibAnswer::NoSourceAddress => return Err(Refusal::NoRoute.into()),
+        FibAnswer::Blackhole => return Err(Refusal::Blackhole.into()),
+        FibAnswer::Unreachable => return Err(Refusal::Unreachable.into()),
+        FibAnswer::Prohibit => return Err(Refusal::Prohibited.into()),
+        FibAnswer::ForwardingDisabled => return Err(Refusal::NotForwarding.into()),
+        FibAnswer::Encapsulated => return Err(Refusal::Encapsulation.into()),
+        FibAnswer::NoPort => return Err(Refusal::NoPort.into()),
     };
     if header.hops_left <= 1 {
-        return Err(Refusal::HopsSpent);
+        return Err(Refusal::HopsSpent.into());
     }
     if header.total_len > hop.mtu as usize {
-        return Err(if header.may_fragment { Refusal::Fragmentation } else { Refusal::TooBig });
+        let refusal = if header.may_fragment { Refusal::Fragmentation } else { Refusal::TooBig };
+        return Err(Stop { refusal, hop: Some(hop) });
     }
-    let neighbour = hop.neighbour.ok_or(Refusal::NoNeighbour)?;
+    let neighbour = hop.neighbour.ok_or(Stop { refusal: Refusal::NoNeighbour, hop: Some(hop) })?;
     header.spend_hop(packet)?;
     Ok(Decision::Forward { hop, neighbour })
 }

@@ -6,14 +6,19 @@
 //! no worker reads and publishes that, so workers never see half a change.
 //!
 //! Read [`trie`] for how a lookup is fast, [`table`] for which of several routes is active, and
-//! [`tables`] for what a lookup answers. [`sync`] turns the kernel's messages into [`Change`]s. [`header`] has the checks of a packet's header, [`forward()`] the
-//! whole decision about it.
+//! [`tables`] for what a lookup answers. [`sync`] turns the kernel's messages into [`Change`]s. [`header`] has the
+//! checks of a packet's header, [`forward()`] the whole decision about it, and [`exception()`] what becomes of what
+//! has no way, with [`icmp`] for its sender.
 #![forbid(unsafe_code)]
 
+mod bucket;
 mod change;
 pub mod checksum;
+mod exception;
 mod forward;
+mod fragment;
 mod header;
+pub mod icmp;
 mod neighbour;
 mod port;
 mod refusal;
@@ -24,8 +29,11 @@ mod tables;
 pub mod text;
 mod trie;
 
+pub use bucket::Bucket;
 pub use change::{Change, Link};
+pub use exception::{Exception, exception};
 pub use forward::{Decision, forward};
+pub use fragment::{Fragment, fragments};
 pub use header::Header;
 pub use neighbour::{Mac, Neighbour, NeighbourState, Neighbours};
 pub use port::Port;

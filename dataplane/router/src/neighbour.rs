@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A link address.
 pub type Mac = [u8; 6];
@@ -46,6 +47,27 @@ pub struct Neighbour {
     pub state: NeighbourState,
 }
 
+/// Whether a neighbour was asked for since somebody looked. The kernel does not see the packets that go to it, so
+/// whoever keeps the kernel's neighbours fresh must know. Lookups share it and write it once.
+#[derive(Debug, Default)]
+struct Used(AtomicBool);
+
+impl Clone for Used {
+    fn clone(&self) -> Self {
+        Self(AtomicBool::new(self.0.load(Ordering::Relaxed)))
+    }
+}
+
+impl Used {
+    #[inline]
+    fn mark(&self) {
+        // Read first: a line that nobody writes stays in every core's cache.
+        if !self.0.load(Ordering::Relaxed) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 /// The neighbours of all ports.
 ///
 /// Each pair of port and address that was ever named has a number of its own, so that a next hop
@@ -53,6 +75,7 @@ pub struct Neighbour {
 #[derive(Clone, Debug, Default)]
 pub struct Neighbours {
     known: Vec<Option<Neighbour>>,
+    used: Vec<Used>,
     numbers: HashMap<(u32, IpAddr), u32, foldhash::fast::RandomState>,
 }
 
@@ -61,13 +84,18 @@ impl Neighbours {
     pub(crate) fn number(&mut self, port: u32, address: IpAddr) -> u32 {
         *self.numbers.entry((port, address)).or_insert_with(|| {
             self.known.push(None);
+            self.used.push(Used::default());
             self.known.len() as u32 - 1
         })
     }
 
     /// The link address of a neighbour, if it may be used.
+    #[inline]
     pub(crate) fn mac_of(&self, number: u32) -> Option<Mac> {
         let neighbour = self.known.get(number as usize).copied().flatten()?;
+        if let Some(used) = self.used.get(number as usize) {
+            used.mark();
+        }
         neighbour.state.is_valid().then_some(neighbour.mac)
     }
 
@@ -91,6 +119,17 @@ impl Neighbours {
     pub fn forget(&mut self, port: u32, address: IpAddr) -> Option<Neighbour> {
         let number = *self.numbers.get(&(port, address))?;
         self.known[number as usize].take()
+    }
+
+    /// Those that were asked for since this was called last.
+    pub fn take_used(&self) -> impl Iterator<Item = (u32, IpAddr, Neighbour)> {
+        let used = |number: u32| {
+            self.used.get(number as usize).is_some_and(|used| used.0.swap(false, Ordering::Relaxed))
+        };
+        self.numbers.iter().filter_map(move |(&(port, address), &number)| {
+            let neighbour = self.known.get(number as usize).copied().flatten()?;
+            used(number).then_some((port, address, neighbour))
+        })
     }
 
     /// All that are known, in no order.

@@ -44,6 +44,6 @@ refusals! {
     NoPort = "no-such-port", "The port it came in by is not the router's.";
     Encapsulation = "encapsulation", "The way asks for encapsulation, which is not built.";
     TooBig = "too-big", "The packet is larger than the way takes, and may not be fragmented.";
-    Fragmentation = "fragmentation", "The packet is larger than the way takes, and fragmenting is not built.";
+    Fragmentation = "fragmentation", "The packet is larger than the way takes: it is cut, or was given no room for it.";
     NoNeighbour = "no-neighbour", "The next hop's link address is not known.";
 }
