@@ -99,7 +99,7 @@ impl Wanted {
             copying: Copying::Best,
             need_wakeup: true,
             busy_poll: None,
-            patience: Duration::from_millis(500),
+            patience: Duration::from_secs(2),
         }
     }
 }
@@ -163,6 +163,7 @@ struct Known {
 #[derive(Debug)]
 struct Bound {
     socket: Weak<Socket>,
+    queue: (u32, u32),
     zero_copy: bool,
     need_wakeup: bool,
 }
@@ -217,8 +218,8 @@ impl Sharing {
         plans
     }
 
-    fn remember(&self, socket: &Arc<Socket>, zero_copy: bool, need_wakeup: bool) {
-        self.known().bound.push(Bound { socket: Arc::downgrade(socket), zero_copy, need_wakeup });
+    fn remember(&self, socket: &Arc<Socket>, queue: (u32, u32), zero_copy: bool, need_wakeup: bool) {
+        self.known().bound.push(Bound { socket: Arc::downgrade(socket), queue, zero_copy, need_wakeup });
     }
 }
 
@@ -251,7 +252,8 @@ pub fn open(
     // Older kernels do not know it.
     let _ = ready.socket.tx_budget(TX_BUDGET.min(wanted.rings.tx));
     kernel.install(&wanted.device, wanted.queue, ready.socket.as_fd())?;
-    sharing.remember(&ready.socket, ready.zero_copy, wanted.need_wakeup);
+    let queue = (attached.ifindex, wanted.queue);
+    sharing.remember(&ready.socket, queue, ready.zero_copy, wanted.need_wakeup);
     Ok(XdpPort::new(Parts {
         name: wanted.name.clone(),
         index: attached.ifindex,
@@ -301,26 +303,44 @@ fn ready(
     let deadline = Instant::now() + wanted.patience;
     let mut last = None;
     for plan in sharing.plans(attached.ifindex, attached.mode, wanted) {
-        let socket = Socket::from(kernel.socket()?);
-        match attempt(socket, attached.ifindex, sharing, wanted, &plan, deadline) {
+        let (doing, error) = match persist(kernel, attached.ifindex, sharing, wanted, &plan, deadline)? {
             Ok(ready) => return Ok(ready),
-            Err((doing, error)) => {
-                let errno = error.raw_os_error().unwrap_or(0);
-                if matches!(plan, Plan::Own(Copying::ZeroCopy)) && errno == errno::EOPNOTSUPP {
-                    sharing.known().copy_only.insert(attached.ifindex);
-                }
-                last = Some(KernelError::of(doing, subject, &error));
-                // Another way to bind would meet the same.
-                let hopeless = [errno::EBUSY, errno::ENODEV, errno::ENXIO, errno::ENETDOWN, errno::EPERM];
-                if hopeless.contains(&errno) {
-                    break;
-                }
-            }
+            Err(failed) => failed,
+        };
+        let errno = error.raw_os_error().unwrap_or(0);
+        if matches!(plan, Plan::Own(Copying::ZeroCopy)) && errno == errno::EOPNOTSUPP {
+            sharing.known().copy_only.insert(attached.ifindex);
+        }
+        last = Some(KernelError::of(doing, subject, &error));
+        // Another way to bind would meet the same.
+        if [errno::EBUSY, errno::ENODEV, errno::ENXIO, errno::ENETDOWN, errno::EPERM].contains(&errno) {
+            break;
         }
     }
     // There is always one plan at least.
     let none = || KernelError::plain("binding a socket", subject, "no way to bind is left");
     Err(OpenError::Kernel(last.unwrap_or_else(none)))
+}
+
+/// Binds in one way, and goes on trying while the queue is still being released, which takes the kernel some
+/// milliseconds; each time with a fresh socket.
+fn persist(
+    kernel: &dyn Kernel,
+    ifindex: u32,
+    sharing: &Sharing,
+    wanted: &Wanted,
+    plan: &Plan,
+    deadline: Instant,
+) -> Result<Result<Ready, Failed>, KernelError> {
+    loop {
+        let socket = Socket::from(kernel.socket()?);
+        match attempt(socket, ifindex, sharing, wanted, plan) {
+            Err((_, error)) if error.raw_os_error() == Some(errno::EBUSY) && Instant::now() < deadline => {
+                std::thread::sleep(AGAIN);
+            }
+            answer => return Ok(answer),
+        }
+    }
 }
 
 fn attempt(
@@ -329,7 +349,6 @@ fn attempt(
     sharing: &Sharing,
     wanted: &Wanted,
     plan: &Plan,
-    deadline: Instant,
 ) -> Result<Ready, Failed> {
     if let Plan::Own(_) = plan {
         let (base, len) = sharing.umem.region();
@@ -349,30 +368,20 @@ fn attempt(
         rx: ring(Ring::Rx, wanted.rings.rx)?,
         tx: ring(Ring::Tx, wanted.rings.tx)?,
     };
-    bind(&socket, ifindex, wanted, plan, deadline).map_err(|error| ("binding a socket", error))?;
+    bind(&socket, ifindex, wanted, plan).map_err(|error| ("binding a socket", error))?;
     let zero_copy = socket.zero_copy().map_err(|error| ("asking for XDP_OPTIONS", error))?;
     Ok(Ready { socket: Arc::new(socket), areas, zero_copy })
 }
 
-/// Binds, and goes on trying while the queue is still being released: that takes the kernel some milliseconds.
-fn bind(socket: &Socket, ifindex: u32, wanted: &Wanted, plan: &Plan, deadline: Instant) -> io::Result<()> {
-    loop {
-        let bound = match plan {
-            Plan::Own(copying) => {
-                let flags =
-                    BindFlags { copying: *copying, need_wakeup: wanted.need_wakeup, scattered: false };
-                socket.bind(ifindex, wanted.queue, flags)
-            }
-            Plan::With(other) => match other.upgrade() {
-                Some(other) => socket.bind_shared(ifindex, wanted.queue, &other),
-                None => Err(io::Error::from_raw_os_error(errno::EBADF)),
-            },
-        };
-        match bound {
-            Err(error) if error.raw_os_error() == Some(errno::EBUSY) && Instant::now() < deadline => {
-                std::thread::sleep(AGAIN);
-            }
-            answer => return answer,
+fn bind(socket: &Socket, ifindex: u32, wanted: &Wanted, plan: &Plan) -> io::Result<()> {
+    match plan {
+        Plan::Own(copying) => {
+            let flags = BindFlags { copying: *copying, need_wakeup: wanted.need_wakeup, scattered: false };
+            socket.bind(ifindex, wanted.queue, flags)
         }
+        Plan::With(other) => match other.upgrade() {
+            Some(other) => socket.bind_shared(ifindex, wanted.queue, &other),
+            None => Err(io::Error::from_raw_os_error(errno::EBADF)),
+        },
     }
 }

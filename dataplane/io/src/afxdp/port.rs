@@ -41,8 +41,10 @@ enum Standing {
     Up,
     /// The device is down; the socket is bound to it still.
     Down,
-    /// The socket is bound to nothing, or the port is closed.
+    /// The socket is bound to nothing; what is in its rings may still be read.
     Lost,
+    /// The rings are no more.
+    Closed,
 }
 
 /// What a port is made of.
@@ -156,7 +158,7 @@ impl XdpPort {
     #[inline]
     fn refill(&mut self, pool: &mut Pool) {
         let wanted = self.fill_max - self.inward.count().min(self.fill_max);
-        if wanted == 0 || self.standing == Standing::Lost {
+        if wanted == 0 || matches!(self.standing, Standing::Lost | Standing::Closed) {
             return;
         }
         let room = (self.fill.room(wanted as u32) as usize).min(wanted);
@@ -233,7 +235,8 @@ impl XdpPort {
             Woken::Down(reason) => (Standing::Down, State::Down(reason.to_owned())),
             Woken::Lost(lost) => (Standing::Lost, State::Lost(lost.to_string())),
         };
-        if standing != self.standing && self.standing != Standing::Lost {
+        let over = matches!(self.standing, Standing::Lost | Standing::Closed);
+        if standing != self.standing && !over {
             self.standing = standing;
             self.shared.set_state(state);
         }
@@ -262,11 +265,12 @@ impl XdpPort {
         self.shared.lent.store(self.inward.count() + self.outward.count(), Relaxed);
     }
 
-    /// Ends the kernel's side. False when another thread would not let go of the socket.
+    /// Ends the kernel's side. False when something keeps the socket open, so that the kernel may still write.
     fn hang_up(&mut self) -> bool {
-        self.standing = Standing::Lost;
+        self.standing = Standing::Closed;
         self.shared.unlink();
         let Some(link) = self.link.take() else { return true };
+        self.shared.set_state(State::Lost("closed".to_owned()));
         let others = Arc::downgrade(&link);
         drop(link);
         let deadline = Instant::now() + READERS_MAX;
@@ -276,10 +280,13 @@ impl XdpPort {
             }
             std::thread::yield_now();
         }
+        // The last hold on the socket: in copy mode the kernel waits here until no packet is on its way in.
+        if !self.shared.areas().let_go() {
+            return false;
+        }
         if self.way.zero_copy {
             std::thread::sleep(SETTLING);
         }
-        self.shared.set_state(State::Lost("closed".to_owned()));
         true
     }
 }
@@ -303,6 +310,9 @@ impl Port for XdpPort {
 
     fn receive(&mut self, pool: &mut Pool, batch: &mut Batch, max: usize) -> Received {
         let mut received = Received::default();
+        if self.standing == Standing::Closed {
+            return received;
+        }
         let wanted = max.min(batch.room()) as u32;
         let waiting = self.rx.waiting(wanted).min(wanted);
         for _ in 0..waiting {
@@ -356,12 +366,12 @@ impl Port for XdpPort {
         match self.standing {
             Standing::Up => self.tx.room_now() as usize,
             // It refuses, and says so: nothing is gained by waiting.
-            Standing::Down | Standing::Lost => self.tx.area().entries() as usize,
+            Standing::Down | Standing::Lost | Standing::Closed => self.tx.area().entries() as usize,
         }
     }
 
     fn flush(&mut self, pool: &mut Pool) {
-        if self.outward.count() == 0 {
+        if self.outward.count() == 0 || self.standing == Standing::Closed {
             return;
         }
         if self.standing != Standing::Lost
@@ -376,6 +386,7 @@ impl Port for XdpPort {
 
     fn wait(&self) -> Wait {
         match (self.standing, &self.link) {
+            (Standing::Closed, _) => Wait::Later,
             _ if self.rx.is_waiting() => Wait::Ready,
             (Standing::Up, Some(link)) if !self.way.busy_poll => {
                 link.readable().map_or(Wait::Later, Wait::Readable)
@@ -389,7 +400,7 @@ impl Port for XdpPort {
     }
 
     fn close(&mut self, pool: &mut Pool) -> usize {
-        if !self.hang_up() {
+        if self.standing == Standing::Closed || !self.hang_up() {
             return 0;
         }
         let count = self.inward.settle_all(|frame| pool.put(frame))
@@ -401,7 +412,12 @@ impl Port for XdpPort {
 
 impl Drop for XdpPort {
     fn drop(&mut self) {
-        if self.hang_up() {
+        let clean = match self.standing {
+            // What `close` could not give back then cannot be given back now.
+            Standing::Closed => self.inward.count() + self.outward.count() == 0,
+            Standing::Up | Standing::Down | Standing::Lost => self.hang_up(),
+        };
+        if clean {
             self.inward.home();
             self.outward.home();
         } else {

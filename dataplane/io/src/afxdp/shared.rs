@@ -21,6 +21,15 @@ pub struct Areas {
     pub completion: Arc<RingArea>,
 }
 
+impl Areas {
+    /// Lets go of the socket, which mappings of its rings keep open. False when the kernel would not.
+    pub(super) fn let_go(&self) -> bool {
+        let all = [&self.fill, &self.rx, &self.tx, &self.completion];
+        // Each of them, whatever became of the one before.
+        all.into_iter().filter(|ring| ring.let_go().is_err()).count() == 0
+    }
+}
+
 /// Written by the worker, read by anyone.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -60,6 +69,10 @@ impl Shared {
 
     pub(super) fn set_state(&self, state: State) {
         *hold(&self.state) = state;
+    }
+
+    pub(super) fn areas(&self) -> &Areas {
+        &self.areas
     }
 
     /// The last word of the link, and the end of it here.

@@ -109,9 +109,25 @@ impl RingArea {
         // SAFETY: without MAP_FIXED the kernel only hands out addresses that nothing uses.
         let at = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, fd, page_offset) };
         match NonNull::new(at.cast::<u8>()) {
-            Some(base) if at != libc::MAP_FAILED => Ok(RingArea { base, len, offsets, entry, entries }),
+            Some(base) if at != libc::MAP_FAILED => {
+                // A child that is forked would hold the socket too. Advice: older kernels do as they do.
+                // SAFETY: the range was mapped just now; the advice changes no byte of it.
+                unsafe { libc::madvise(at, len, libc::MADV_DONTFORK) };
+                Ok(RingArea { base, len, offsets, entry, entries })
+            }
             _ => Err(io::Error::last_os_error()),
         }
+    }
+
+    /// Lets go of the socket: a mapping of its rings keeps it, and its queue, as an open descriptor does. The
+    /// ring stays where it is, of zeroes from now on, which nobody else sees.
+    pub fn let_go(&self) -> io::Result<()> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: the range is this value's own mapping, whole; it stays mapped, readable and writable, and
+        // whoever reads it meanwhile does so as atomics and believes nothing of it.
+        let at = unsafe { libc::mmap(self.base.as_ptr().cast(), self.len, protection, flags, -1, 0) };
+        if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
     fn word(&self, offset: u64) -> &AtomicU32 {
