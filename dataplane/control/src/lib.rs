@@ -8,7 +8,9 @@
 
 pub mod action;
 pub mod client;
+pub mod metrics;
 pub mod notify;
+pub mod openapi;
 pub mod problem;
 pub mod reply;
 pub mod server;

@@ -251,7 +251,7 @@ macro_rules! whole {
     };
 }
 
-whole!(u32, KnownFormat::Int32, u32::MAX as usize);
+whole!(u32, KnownFormat::Int64, u32::MAX as usize);
 whole!(u64, KnownFormat::Int64, i64::MAX as usize);
 
 impl Parameter for f64 {

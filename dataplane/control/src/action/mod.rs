@@ -10,7 +10,7 @@ mod words;
 
 use std::time::Duration;
 
-use hyper::Method;
+use hyper::{Method, StatusCode};
 
 use crate::problem::Problem;
 use crate::reply::{self, Answer, Described};
@@ -247,6 +247,15 @@ impl Kind {
     /// Whether it changes something: what only an admin may, and what is audited.
     pub fn changes(self) -> bool {
         self.row().role == Role::Admin
+    }
+
+    /// The HTTP statuses of what went well, and of the answer that something is not well.
+    pub fn statuses(self) -> &'static [StatusCode] {
+        match self {
+            Kind::ProgramLoad | Kind::Attach => &[StatusCode::OK, StatusCode::CREATED],
+            Kind::Healthz | Kind::Readyz => &[StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE],
+            _ => &[StatusCode::OK],
+        }
     }
 }
 

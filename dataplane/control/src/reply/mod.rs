@@ -43,7 +43,7 @@ impl Content {
     pub const fn media(self) -> &'static str {
         match self {
             Content::Json => "application/json",
-            Content::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Content::Text => "application/openmetrics-text; version=1.0.0; charset=utf-8",
             Content::Octets => "application/octet-stream",
             Content::Events => "text/event-stream",
             Content::Pcapng => "application/vnd.tcpdump.pcap",

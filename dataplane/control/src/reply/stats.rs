@@ -18,6 +18,12 @@ pub struct Stats {
     pub uptime_seconds: f64,
     /// The generation in force.
     pub generation: u64,
+    /// Whether every port is up and every worker turns.
+    #[serde(default)]
+    pub ready: bool,
+    /// What is wrong, one sentence each; empty when ready.
+    #[serde(default)]
+    pub faults: Vec<String>,
     /// Interfaces.
     pub interfaces: Vec<InterfaceStats>,
     /// Drops that occurred, most frequent first.
@@ -38,6 +44,9 @@ pub struct Stats {
     pub swaps: SwapStats,
     /// Where every packet and frame is.
     pub ledger: Ledger,
+    /// Events that listeners were too slow for.
+    #[serde(default)]
+    pub events_lost: u64,
 }
 
 /// Packets and bytes.
@@ -64,6 +73,15 @@ pub struct InterfaceStats {
     pub passed: Traffic,
     /// Dropped, all reasons together.
     pub dropped: u64,
+    /// Of what came in here, kept by a program or action.
+    #[serde(default)]
+    pub consumed: Traffic,
+    /// What is left over when all is added up: must be 0 between turns.
+    #[serde(default)]
+    pub conservation_error: i64,
+    /// How often the port was opened anew.
+    #[serde(default)]
+    pub reopened: u64,
 }
 
 /// Drops for one reason at one interface.
@@ -97,6 +115,15 @@ pub struct ProgramStats {
     pub ns_per_packet: Option<f64>,
     /// The time that one run in a hundred takes or exceeds, in nanoseconds.
     pub ns_per_packet_p99: Option<f64>,
+    /// All the time that it ran, in seconds, as far as its timed runs tell.
+    #[serde(default)]
+    pub run_seconds: f64,
+    /// First eight bytes of the SHA-256 of its instructions, in hexadecimal.
+    #[serde(default)]
+    pub tag: String,
+    /// SHA-256 of the object file: `sha256:…`.
+    #[serde(default)]
+    pub digest: String,
 }
 
 /// A worker's figures.
@@ -120,6 +147,9 @@ pub struct WorkerStats {
     pub quiet_seconds: f64,
     /// Whether it is alive: turning, or resting as it may.
     pub alive: bool,
+    /// Turns by the packets they had: up to 1, 2, 4, … 64, and more.
+    #[serde(default)]
+    pub batches: Vec<u64>,
 }
 
 /// A queue's figures.
@@ -192,6 +222,9 @@ pub struct SwapStats {
     pub last_success_at: f64,
     /// How long the last swap took.
     pub last_swap_seconds: f64,
+    /// How long the longest took.
+    #[serde(default)]
+    pub longest_swap_seconds: f64,
 }
 
 /// Where every packet and every frame is.

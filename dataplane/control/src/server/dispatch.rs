@@ -10,6 +10,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::response::Response;
 use axum::routing::any;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
 use tokio::sync::Semaphore;
@@ -37,13 +38,15 @@ pub(super) struct State {
     lanes: Lanes,
     audit: Audit,
     bodies: Semaphore,
+    description: Bytes,
     requests: AtomicU64,
 }
 
 impl State {
     pub(super) fn new(backend: Arc<dyn Backend>, audit: Audit) -> Self {
         let (bodies, requests) = (Semaphore::new(BODIES_KIB), AtomicU64::new(0));
-        Self { lanes: Lanes::new(backend), audit, bodies, requests }
+        let description = crate::openapi::text().into();
+        Self { lanes: Lanes::new(backend), audit, bodies, description, requests }
     }
 }
 
@@ -148,6 +151,10 @@ async fn perform(
     let slow =
         || Problem::new(Cause::Slow, format!("the body was not whole within {} s", row.deadline.as_secs()));
     let (parts, _room) = parts.unwrap_or_else(|_| Err(slow()))?;
+    if row.kind == Kind::OpenApi {
+        row.kind.decode(&parts)?;
+        return Ok((StatusCode::OK, Given::Json(state.description.clone())));
+    }
     let work = state.lanes.run(row.kind, parts, peer.clone());
     let given = tokio::time::timeout_at(end, work).await;
     let late = || Problem::new(Cause::Deadline, format!("not done within {} s", row.deadline.as_secs()));
