@@ -198,8 +198,11 @@ impl Sharing {
         let mut known = self.known();
         known.bound.retain(|bound| bound.socket.strong_count() > 0);
         let sharing = |zero_copy: bool| {
-            let agree =
-                move |bound: &&Bound| bound.zero_copy == zero_copy && bound.need_wakeup == wanted.need_wakeup;
+            // Two sockets of one queue would share its fill ring: the kernel allows that, a port does not.
+            let agree = move |bound: &&Bound| {
+                let elsewhere = bound.queue != (ifindex, wanted.queue);
+                elsewhere && bound.zero_copy == zero_copy && bound.need_wakeup == wanted.need_wakeup
+            };
             let of = move |bound: &Bound| Plan::With(Weak::clone(&bound.socket));
             known.bound.iter().filter(agree).map(of).collect::<Vec<_>>()
         };

@@ -247,6 +247,11 @@ fn a_busy_device_and_an_absent_one_are_told_apart() {
         let beyond = open(&another, &attached, &ours.sharing, &Wanted::queue("two", 1)).unwrap_err();
         assert!(matches!(beyond, OpenError::Queue { queues: 1, .. }), "{beyond}");
         drop(first);
+        let alone = Machine::new();
+        let first = open(&another, &attached, &alone.sharing, &Wanted::queue("two", 0)).unwrap();
+        let taken = open(&another, &attached, &alone.sharing, &impatient).unwrap_err().to_string();
+        assert!(taken.contains("busy"), "{taken}");
+        drop(first);
         ip("link set two down");
         // A device that is down can be bound to; the port knows soon.
         let mut down = vec![open(&another, &attached, &ours.sharing, &Wanted::queue("two", 0)).unwrap()];
