@@ -126,6 +126,7 @@ impl ProgramTest {
             entries: self.maps.clone(),
             workers: 1,
             engine,
+            ..Request::default()
         };
         Ok(Image::load(&self.folder.join(&self.object), &request)?)
     }

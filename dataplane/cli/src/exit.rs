@@ -73,7 +73,7 @@ impl From<LoadError> for Failure {
         let code = match &error {
             LoadError::Read { .. } | LoadError::Value { .. } | LoadError::Program { .. } => Code::Usage,
             LoadError::Object { .. } | LoadError::Rejected { .. } | LoadError::Map { .. } => Code::Rejected,
-            LoadError::Prepare { .. } => Code::Failed,
+            LoadError::Prepare { .. } | LoadError::Carried { .. } => Code::Failed,
         };
         Self::new(code, error)
     }

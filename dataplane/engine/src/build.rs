@@ -1,19 +1,20 @@
 //! A configuration becomes a generation: objects loaded, chains ordered, ports numbered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use weir_ebpf::ProgramType;
 use weir_ebpf::abi::XdpAction;
+use weir_maps::Map;
 use weir_vm::{Engine, ProgramTable};
 
 use crate::config::{Attach, ClassId, Config, Direction, ProgramEntry, XdpWord, action_word};
 use crate::generation::{
     Action, ClassPlan, Filter, FilterMode, Forward, Generation, PortPlan, ProgramNumber, ProgramSlot,
-    XdpLink, per_worker,
+    ProgramSlotCounters, XdpLink, per_worker,
 };
-use crate::load::{Image, LoadError, Request};
+use crate::load::{Carry, Image, LoadError, Request};
 
 /// Why a configuration makes no generation.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,25 @@ pub struct Built {
     pub generation: Generation,
     /// The objects, one for each different file and set of constants.
     pub images: Vec<Image>,
+    /// Where the programs of the configuration are: which image, which program of the generation.
+    pub entries: BTreeMap<String, (usize, ProgramNumber)>,
+}
+
+/// How to build.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'o> {
+    /// The generation's number.
+    pub number: u64,
+    /// Workers: so many sets of counters and of per-CPU values.
+    pub workers: usize,
+    /// What runs the programs.
+    pub engine: Engine,
+    /// The bytes of the objects, by resolved path; absent: they are read from their files.
+    pub objects: Option<&'o BTreeMap<PathBuf, Arc<[u8]>>>,
+    /// Who may have their maps already.
+    pub carry: Option<&'o dyn Carry>,
+    /// The generation before: what has the same name goes on counting there.
+    pub before: Option<&'o Generation>,
 }
 
 /// The ports of a configuration in the order of their names, without chains.
@@ -66,23 +86,42 @@ pub fn ports(config: &Config) -> Vec<PortPlan> {
         .collect()
 }
 
-/// Builds generation `number` for so many workers.
+/// Builds generation `number` for so many workers, from files.
 pub fn build(config: &Config, number: u64, workers: usize, engine: Engine) -> Result<Built, BuildError> {
-    let mut builder =
-        Builder { config, workers, engine, images: Vec::new(), programs: Vec::new(), named: BTreeMap::new() };
+    build_with(config, &Options { number, workers, engine, ..Options::default() })
+}
+
+/// Builds a generation.
+pub fn build_with(config: &Config, options: &Options<'_>) -> Result<Built, BuildError> {
+    let mut builder = Builder {
+        config,
+        options: *options,
+        images: Vec::new(),
+        programs: Vec::new(),
+        named: BTreeMap::new(),
+        entries: BTreeMap::new(),
+    };
     builder.load()?;
     let mut ports = ports(config);
     builder.attach(&mut ports)?;
     builder.forward(&mut ports)?;
-    let Builder { images, programs, .. } = builder;
+    let Builder { images, programs, entries, .. } = builder;
     let table = ProgramTable::new(programs.iter().map(|slot| Arc::clone(&slot.loaded)).collect());
-    let maps = images.iter().flat_map(|image| image.maps.iter().cloned()).collect();
-    let generation = Generation { number, programs, table, ports, classes: classes(config, workers), maps };
-    Ok(Built { generation, images })
+    let mut maps: Vec<Arc<Map>> = images.iter().flat_map(|image| image.maps.iter().cloned()).collect();
+    // Two objects may go on with one map that their programs shared before.
+    let mut seen = BTreeSet::new();
+    maps.retain(|map| seen.insert(map.id()));
+    let classes = classes(config, options);
+    let generation = Generation { number: options.number, programs, table, ports, classes, maps };
+    Ok(Built { generation, images, entries })
 }
 
-fn classes(config: &Config, workers: usize) -> Vec<ClassPlan> {
-    let class = |id, name: &str| ClassPlan { id, name: name.to_owned(), sent: per_worker(workers) };
+fn classes(config: &Config, options: &Options<'_>) -> Vec<ClassPlan> {
+    let class = |id, name: &str| {
+        let before = options.before.and_then(|before| before.classes.iter().find(|class| class.id == id));
+        let sent = before.map_or_else(|| per_worker(options.workers), |class| Arc::clone(&class.sent));
+        ClassPlan { id, name: name.to_owned(), sent }
+    };
     let mut classes: Vec<ClassPlan> =
         config.class.iter().map(|listed| class(listed.id, &listed.name)).collect();
     classes.sort_by_key(|class| class.id);
@@ -92,12 +131,12 @@ fn classes(config: &Config, workers: usize) -> Vec<ClassPlan> {
 
 struct Builder<'c> {
     config: &'c Config,
-    workers: usize,
-    engine: Engine,
+    options: Options<'c>,
     images: Vec<Image>,
     programs: Vec<ProgramSlot>,
     /// Where the programs of the configuration stand in `programs`.
     named: BTreeMap<String, ProgramNumber>,
+    entries: BTreeMap<String, (usize, ProgramNumber)>,
 }
 
 impl Builder<'_> {
@@ -121,11 +160,13 @@ impl Builder<'_> {
     }
 
     fn load_group(&mut self, path: &std::path::Path, group: &[&ProgramEntry]) -> Result<(), BuildError> {
+        let names: Vec<&str> = group.iter().map(|entry| entry.name.as_str()).collect();
         let mut request = Request {
             programs: group.iter().filter_map(|entry| entry.prog.as_deref()).collect(),
             rodata: group[0].rodata.clone(),
-            workers: self.workers,
-            engine: self.engine,
+            workers: self.options.workers,
+            engine: self.options.engine,
+            carry: self.options.carry.map(|carry| (carry, names.as_slice())),
             ..Request::default()
         };
         for entry in group {
@@ -133,19 +174,28 @@ impl Builder<'_> {
                 request.entries.entry(map.clone()).or_default().extend(entries.iter().cloned());
             }
         }
-        let image = Image::load(path, &request)?;
+        let image = match self.options.objects.and_then(|objects| objects.get(path)) {
+            Some(bytes) => Image::from_bytes(path, bytes, &request)?,
+            None => Image::load(path, &request)?,
+        };
         let first = self.programs.len();
         for loaded in &image.programs {
             self.programs.push(ProgramSlot {
                 name: loaded.verified().program().name.clone(),
                 loaded: Arc::clone(loaded),
-                counters: per_worker(self.workers),
+                counters: per_worker(self.options.workers),
             });
         }
         for entry in group {
             let number = self.find(&image, first, entry)?;
             self.programs[number].name = entry.name.clone();
             self.named.insert(entry.name.clone(), number);
+            self.entries.insert(entry.name.clone(), (self.images.len(), number));
+        }
+        for slot in &mut self.programs[first..] {
+            if let Some(counters) = self.options.before.and_then(|before| counting(before, slot)) {
+                slot.counters = counters;
+            }
         }
         let position = |name: &str| {
             let at = image.programs.iter().position(|loaded| loaded.verified().program().name == name);
@@ -273,6 +323,13 @@ impl Builder<'_> {
         }
         Ok(())
     }
+}
+
+/// The counters of the program of the same name and type in another generation.
+fn counting(before: &Generation, slot: &ProgramSlot) -> Option<ProgramSlotCounters> {
+    let kind = |slot: &ProgramSlot| slot.loaded.verified().program().kind;
+    let same = |other: &&ProgramSlot| other.name == slot.name && kind(other) == kind(slot);
+    before.programs.iter().find(same).map(|other| Arc::clone(&other.counters))
 }
 
 fn verdict(word: XdpWord) -> XdpAction {

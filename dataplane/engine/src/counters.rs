@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::reason::Reason;
+use crate::reason::{Reason, Stage};
 
 /// A number that only its owner advances.
 #[derive(Debug, Default)]
@@ -62,6 +62,16 @@ pub struct PortCounters {
     pub consumed: Traffic,
     /// Copies that programs made (`bpf_clone_redirect`), which come on top of what was received.
     pub cloned: Traffic,
+    /// Made by weir itself or given to it by the host, to be sent: on top of what was received.
+    pub originated: Traffic,
+    /// Packets that came in here and left by a port, this one or another. Where they left they are `transmitted`,
+    /// or dropped at the transmit stage.
+    pub forwarded: Counter,
+    /// Packets that another worker had counted as transmitted when it handed them over, and which the port then
+    /// did not take: they are dropped here, with a reason.
+    pub returned: Counter,
+    /// Packets that wait for a neighbour's answer now: goes up and down.
+    pub held: Counter,
     /// Dropped, by [`Reason`].
     pub dropped: [Counter; Reason::ALL.len()],
 }
@@ -80,6 +90,10 @@ impl PortCounters {
         totals.passed += self.passed.get();
         totals.consumed += self.consumed.get();
         totals.cloned += self.cloned.get();
+        totals.originated += self.originated.get();
+        totals.forwarded += self.forwarded.get();
+        totals.returned += self.returned.get();
+        totals.held = totals.held.wrapping_add(self.held.get());
         for (total, counter) in totals.dropped.iter_mut().zip(&self.dropped) {
             *total += counter.get();
         }
@@ -160,6 +174,16 @@ pub fn quantile<'t>(times: impl Iterator<Item = &'t Times> + Clone, share: f64) 
     found.map(Times::middle)
 }
 
+/// The mean of the times of all workers, in ticks, as far as a histogram tells; `None` without any.
+pub fn mean<'t>(times: impl Iterator<Item = &'t Times>) -> Option<f64> {
+    let (mut count, mut sum) = (0, 0.0);
+    for (slot, counter) in times.flat_map(|times| times.0.iter().enumerate()) {
+        count += counter.get();
+        sum += Times::middle(slot) * counter.get() as f64;
+    }
+    (count > 0).then(|| sum / count as f64)
+}
+
 /// Two sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct TrafficTotal {
@@ -167,6 +191,23 @@ pub struct TrafficTotal {
     pub packets: u64,
     /// Bytes.
     pub bytes: u64,
+}
+
+impl std::ops::AddAssign<&Totals> for Totals {
+    fn add_assign(&mut self, other: &Totals) {
+        self.received += other.received;
+        self.transmitted += other.transmitted;
+        self.passed += other.passed;
+        self.consumed += other.consumed;
+        self.cloned += other.cloned;
+        self.originated += other.originated;
+        self.forwarded += other.forwarded;
+        self.returned += other.returned;
+        self.held = self.held.wrapping_add(other.held);
+        for (total, more) in self.dropped.iter_mut().zip(&other.dropped) {
+            *total += more;
+        }
+    }
 }
 
 impl std::ops::AddAssign for TrafficTotal {
@@ -189,6 +230,14 @@ pub struct Totals {
     pub consumed: TrafficTotal,
     /// Copies made.
     pub cloned: TrafficTotal,
+    /// Made by weir itself, or given to it by the host.
+    pub originated: TrafficTotal,
+    /// Came in here and left by a port.
+    pub forwarded: u64,
+    /// Handed to another worker as transmitted, and then not taken.
+    pub returned: u64,
+    /// Waiting for a neighbour.
+    pub held: u64,
     /// Dropped, by [`Reason`].
     pub dropped: [u64; Reason::ALL.len()],
 }
@@ -199,12 +248,51 @@ impl Totals {
         self.dropped.iter().sum()
     }
 
-    /// Packets that came in or were copied, less those that went somewhere. Zero when all workers
+    /// Packets that ports took to be sent.
+    pub fn sent(&self) -> u64 {
+        self.transmitted.packets - self.returned.min(self.transmitted.packets)
+    }
+
+    /// Packets that came in, were made or copied, less those that went somewhere or wait. Zero when all workers
     /// have come to a batch edge; anything else is a packet lost or counted twice.
     pub fn balance(&self) -> i64 {
-        let came = self.received.packets + self.cloned.packets;
-        let went = self.transmitted.packets + self.passed.packets + self.consumed.packets;
-        came as i64 - went as i64 - self.dropped_packets() as i64
+        let came = self.received.packets + self.cloned.packets + self.originated.packets + self.returned;
+        let went =
+            self.transmitted.packets + self.passed.packets + self.consumed.packets + self.dropped_packets();
+        (came as i64).wrapping_sub(went as i64).wrapping_sub(self.held as i64)
+    }
+
+    /// The same for what came in by one port, when these are its totals: what left by any port counts as gone.
+    pub fn port_balance(&self) -> i64 {
+        let came = self.received.packets + self.cloned.packets + self.originated.packets;
+        let dropped: u64 = Reason::ALL
+            .iter()
+            .filter(|reason| reason.stage() != Stage::Transmit)
+            .map(|reason| self.dropped[*reason as usize])
+            .sum();
+        let went = self.forwarded + self.passed.packets + self.consumed.packets + dropped;
+        (came as i64).wrapping_sub(went as i64).wrapping_sub(self.held as i64)
+    }
+
+    /// What was counted since an earlier moment.
+    pub fn since(&self, earlier: &Totals) -> Totals {
+        let traffic = |now: TrafficTotal, then: TrafficTotal| TrafficTotal {
+            packets: now.packets.wrapping_sub(then.packets),
+            bytes: now.bytes.wrapping_sub(then.bytes),
+        };
+        Totals {
+            received: traffic(self.received, earlier.received),
+            transmitted: traffic(self.transmitted, earlier.transmitted),
+            passed: traffic(self.passed, earlier.passed),
+            consumed: traffic(self.consumed, earlier.consumed),
+            cloned: traffic(self.cloned, earlier.cloned),
+            originated: traffic(self.originated, earlier.originated),
+            forwarded: self.forwarded.wrapping_sub(earlier.forwarded),
+            returned: self.returned.wrapping_sub(earlier.returned),
+            // A number of packets, not a sum: what is new waits, what was waiting and went makes it negative.
+            held: self.held.wrapping_sub(earlier.held),
+            dropped: std::array::from_fn(|at| self.dropped[at].wrapping_sub(earlier.dropped[at])),
+        }
     }
 
     /// The reasons that occurred, most frequent first.

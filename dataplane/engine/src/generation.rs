@@ -1,7 +1,7 @@
 //! What workers run: one immutable whole of programs, chains, tail-call tables and classes.
 //!
 //! A generation is built beside the running one and published whole ([`crate::swap`]). Maps outlive
-//! it where the configuration says so; its counters end with it.
+//! it unless they belong to it; counters go on under their names.
 
 use std::sync::Arc;
 
@@ -25,9 +25,12 @@ pub struct ProgramSlot {
     pub name: String,
     /// The program.
     pub loaded: Arc<Loaded>,
-    /// One set for each worker.
-    pub counters: Box<[CachePadded<ProgramCounters>]>,
+    /// One set for each worker; it goes on counting in the next generation's program of the same name.
+    pub counters: ProgramSlotCounters,
 }
+
+/// What the workers counted of one program.
+pub type ProgramSlotCounters = Arc<[CachePadded<ProgramCounters>]>;
 
 /// A program in a port's XDP chain.
 #[derive(Clone, Debug)]
@@ -107,7 +110,7 @@ pub struct ClassPlan {
     /// Its name.
     pub name: String,
     /// What left in it, one for each worker.
-    pub sent: Box<[CachePadded<Traffic>]>,
+    pub sent: Arc<[CachePadded<Traffic>]>,
 }
 
 /// Everything that is replaced together.
@@ -143,6 +146,6 @@ impl Generation {
 }
 
 /// One set of counters for each worker.
-pub fn per_worker<T: Default>(workers: usize) -> Box<[CachePadded<T>]> {
+pub fn per_worker<T: Default>(workers: usize) -> Arc<[CachePadded<T>]> {
     (0..workers).map(|_| CachePadded::new(T::default())).collect()
 }

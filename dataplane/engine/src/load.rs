@@ -1,13 +1,14 @@
 //! An object file becomes maps that hold something and programs that may run: read, create, prove,
 //! compile. The same way for the command line, the pipeline, tests and benchmarks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use weir_ebpf::abi::{Errno, MapKind};
 use weir_ebpf::program::Initial;
-use weir_ebpf::{Program, ProgramType};
+use weir_ebpf::{MapSpec, Program, ProgramType};
 use weir_maps::{Map, MapError};
 use weir_object::{Object, ObjectError};
 use weir_verifier::{Reject, Verified};
@@ -30,6 +31,30 @@ pub struct Request<'r> {
     pub workers: usize,
     /// What runs its programs.
     pub engine: Engine,
+    /// Who may have maps for it already, and the entries of the configuration that it is loaded for.
+    pub carry: Option<(&'r dyn Carry, &'r [&'r str])>,
+}
+
+/// Gives an object maps that were there before it, with what they hold.
+pub trait Carry: std::fmt::Debug {
+    /// The map for this declaration: one from before, a new one that its contents were moved to, or `None` for one
+    /// that starts as the object says. The error says why what is in it cannot be carried over, and what to try.
+    fn map(
+        &self,
+        entries: &[&str],
+        object: &Object,
+        spec: &MapSpec,
+        create: &dyn Fn() -> Result<Arc<Map>, MapError>,
+    ) -> Result<Option<Arc<Map>>, String>;
+}
+
+/// What it took to make a program ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// To prove it.
+    pub verify: Duration,
+    /// To compile it.
+    pub compile: Duration,
 }
 
 /// An object in memory: its maps, and its programs ready to run.
@@ -41,6 +66,8 @@ pub struct Image {
     pub maps: Vec<Arc<Map>>,
     /// The programs asked for and those that its prog arrays name, proven and compiled.
     pub programs: Vec<Arc<Loaded>>,
+    /// What each of them took.
+    pub costs: Vec<Cost>,
 }
 
 /// Why an object cannot be loaded.
@@ -102,6 +129,14 @@ pub enum LoadError {
         /// Why not.
         source: MapError,
     },
+    /// What a map of before holds cannot be carried over.
+    #[error("map `{map}`: {text}")]
+    Carried {
+        /// Which map.
+        map: String,
+        /// Why not, and what to try.
+        text: String,
+    },
     /// A map or constant could not be given a value.
     #[error("{}: {place}: {text}", path.display())]
     Value {
@@ -119,7 +154,12 @@ impl Image {
     pub fn load(path: &Path, request: &Request<'_>) -> Result<Image, LoadError> {
         let bytes =
             std::fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
-        Loader { path, request }.load(&bytes)
+        Image::from_bytes(path, &bytes, request)
+    }
+
+    /// Loads an object from the bytes of its file; the path is for messages.
+    pub fn from_bytes(path: &Path, bytes: &[u8], request: &Request<'_>) -> Result<Image, LoadError> {
+        Loader { path, request }.load(bytes)
     }
 
     /// The program with this name.
@@ -171,11 +211,13 @@ impl Loader<'_> {
         }
         let names = self.wanted(&object)?;
         let maps = self.create_maps(&object)?;
-        let mut programs = Vec::new();
+        let (mut programs, mut costs) = (Vec::new(), Vec::new());
         for name in names {
-            programs.push(Arc::new(self.program(&object, &name, &maps)?));
+            let (loaded, cost) = self.program(&object, &name, &maps)?;
+            programs.push(Arc::new(loaded));
+            costs.push(cost);
         }
-        Ok(Image { object, maps, programs })
+        Ok(Image { object, maps, programs, costs })
     }
 
     fn object_error(&self, source: ObjectError) -> LoadError {
@@ -204,7 +246,7 @@ impl Loader<'_> {
             let Initial::Programs(slots) = &map.initial else { continue };
             names.extend(slots.iter().map(|(_, name)| name.clone()));
         }
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         names.retain(|name| seen.insert(name.clone()));
         let missing = names.iter().find(|name| !object.programs().iter().any(|entry| entry.name == **name));
         let text = match missing {
@@ -242,14 +284,18 @@ impl Loader<'_> {
         set.map_err(|source| self.value_error(place, source.to_string()))
     }
 
-    fn program(&self, object: &Object, name: &str, maps: &[Arc<Map>]) -> Result<Loaded, LoadError> {
+    fn program(&self, object: &Object, name: &str, maps: &[Arc<Map>]) -> Result<(Loaded, Cost), LoadError> {
         let program = object.program(name).map_err(|source| self.object_error(source))?;
+        let start = Instant::now();
         let verified = self.prove(program)?;
-        Loaded::new(verified, maps.to_vec(), self.request.engine).map_err(|source| LoadError::Prepare {
+        let verify = start.elapsed();
+        let loaded = Loaded::new(verified, maps.to_vec(), self.request.engine);
+        let loaded = loaded.map_err(|source| LoadError::Prepare {
             path: self.path.to_owned(),
             program: name.to_owned(),
             source,
-        })
+        })?;
+        Ok((loaded, Cost { verify, compile: start.elapsed() - verify }))
     }
 
     fn prove(&self, program: Arc<Program>) -> Result<Verified, LoadError> {
@@ -260,15 +306,19 @@ impl Loader<'_> {
 
     fn create_maps(&self, object: &Object) -> Result<Vec<Arc<Map>>, LoadError> {
         let mut maps: Vec<Arc<Map>> = Vec::new();
+        // Those that hold nothing yet but what the object says.
+        let mut fresh = BTreeSet::new();
         for spec in object.maps() {
-            let map = Map::create(spec, self.request.workers.max(1)).map_err(|source| LoadError::Map {
-                path: self.path.to_owned(),
-                map: spec.name.clone(),
-                source,
-            })?;
+            let map = match self.carried(object, spec)? {
+                Some(map) => map,
+                None => {
+                    fresh.insert(spec.name.clone());
+                    self.create(spec).map_err(|source| self.map_error(spec, source))?
+                }
+            };
             maps.push(map);
         }
-        for map in &maps {
+        for map in maps.iter().filter(|map| fresh.contains(&map.spec().name)) {
             let Initial::Maps(slots) = &map.spec().initial else { continue };
             for (index, name) in slots {
                 let place = format!("map `{}`, slot {index}", map.spec().name);
@@ -279,9 +329,27 @@ impl Loader<'_> {
             }
         }
         for (name, entries) in &self.request.entries {
-            self.fill(object, &maps, name, entries)?;
+            let known = object.maps().iter().any(|spec| spec.name == *name);
+            if fresh.contains(name) || !known {
+                self.fill(object, &maps, name, entries)?;
+            }
         }
         Ok(maps)
+    }
+
+    fn create(&self, spec: &MapSpec) -> Result<Arc<Map>, MapError> {
+        Map::create(spec, self.request.workers.max(1))
+    }
+
+    fn map_error(&self, spec: &MapSpec, source: MapError) -> LoadError {
+        LoadError::Map { path: self.path.to_owned(), map: spec.name.clone(), source }
+    }
+
+    /// The map of before that this declaration goes on with, if there is one.
+    fn carried(&self, object: &Object, spec: &MapSpec) -> Result<Option<Arc<Map>>, LoadError> {
+        let Some((carry, entries)) = self.request.carry else { return Ok(None) };
+        let map = carry.map(entries, object, spec, &|| self.create(spec));
+        map.map_err(|text| LoadError::Carried { map: spec.name.clone(), text })
     }
 
     fn fill(

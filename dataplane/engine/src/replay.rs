@@ -197,7 +197,7 @@ impl Replay {
     /// Loads programs and captures.
     pub fn prepare(config: &Config, options: Options) -> Result<Self, ReplayError> {
         let cores = cores(config, &options)?;
-        let Built { generation, images } = build::build(config, 1, cores.len(), options.engine)?;
+        let Built { generation, images, .. } = build::build(config, 1, cores.len(), options.engine)?;
         // The first touch of a page costs more than thousands of packets: not while the clock runs.
         generation.maps.iter().for_each(|map| map.populate());
         let routes = Arc::new(Routes::build(config, &generation.ports)?);
@@ -291,7 +291,7 @@ impl Replay {
                     None => Box::new(sink) as Box<dyn Port>,
                     Some(shard) => {
                         let play = Play::new(plan.name.clone(), plan.ifindex, number as u32, shard, script);
-                        Box::new(PlayAndSink { play, sink })
+                        Box::new(PlayAndSink { play, sink: Box::new(sink) })
                     }
                 }
             });
@@ -407,7 +407,7 @@ fn live_names(config: &Config) -> String {
 }
 
 /// Traffic made to a port's order.
-fn made(generate: &Generate, plan: &PortPlan, limits: &Limits) -> Result<Capture, ReplayError> {
+pub(crate) fn made(generate: &Generate, plan: &PortPlan, limits: &Limits) -> Result<Capture, ReplayError> {
     let usual = Spec::default();
     let spec = Spec {
         seed: generate.seed,
@@ -454,9 +454,9 @@ fn in_order(recorded: &Receiver<Vec<Recorded>>) -> Vec<Recorded> {
 }
 
 /// A port that plays a shard and counts what is sent by it.
-struct PlayAndSink {
-    play: Play,
-    sink: Null,
+pub(crate) struct PlayAndSink {
+    pub(crate) play: Play,
+    pub(crate) sink: Box<dyn Port>,
 }
 
 impl Port for PlayAndSink {

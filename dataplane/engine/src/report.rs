@@ -134,6 +134,10 @@ pub struct Conservation {
     pub pass: u64,
     /// Kept by programs and actions.
     pub consumed: u64,
+    /// Made by weir itself, or given to it by the host.
+    pub originated: u64,
+    /// Waiting for a neighbour.
+    pub held: u64,
     /// Dropped, for a named reason.
     pub drop: u64,
     /// What is left over: must be 0.
@@ -143,11 +147,14 @@ pub struct Conservation {
 }
 
 impl Conservation {
-    fn new(totals: &Totals, frames_lost: usize) -> Self {
+    /// As these totals say.
+    pub fn new(totals: &Totals, frames_lost: usize) -> Self {
         Self {
             rx: totals.received.packets,
             cloned: totals.cloned.packets,
-            tx: totals.transmitted.packets,
+            tx: totals.sent(),
+            originated: totals.originated.packets,
+            held: totals.held,
             pass: totals.passed.packets,
             consumed: totals.consumed.packets,
             drop: totals.dropped_packets(),
@@ -169,9 +176,15 @@ impl std::fmt::Display for Conservation {
         if self.cloned > 0 {
             write!(f, " + cloned {}", self.cloned)?;
         }
+        if self.originated > 0 {
+            write!(f, " + made {}", self.originated)?;
+        }
         write!(f, " = tx {} + pass {} + drop {}", self.tx, self.pass, self.drop)?;
         if self.consumed > 0 {
             write!(f, " + consumed {}", self.consumed)?;
+        }
+        if self.held > 0 {
+            write!(f, " + held {}", self.held)?;
         }
         if self.error != 0 {
             write!(f, " + UNACCOUNTED {}", self.error)?;
@@ -238,18 +251,17 @@ fn programs(generation: &Generation) -> Vec<ProgramReport> {
         filters().any(|filter| filter.program == number && matches!(filter.mode, FilterMode::Classifier(_)))
     };
     let slots = generation.programs.iter().enumerate();
-    slots.filter_map(|(number, slot)| program(slot, classifies(number))).collect()
+    let all = slots.map(|(number, slot)| program(slot, classifies(number)));
+    // Those that were never asked are tail calls' targets.
+    all.filter(|report| report.packets > 0).collect()
 }
 
-/// A program's figures over all workers; `None` when it was never asked (a tail call's target).
-fn program(slot: &ProgramSlot, classifies: bool) -> Option<ProgramReport> {
+/// A program's figures over all workers.
+pub(crate) fn program(slot: &ProgramSlot, classifies: bool) -> ProgramReport {
     let sum = |of: &dyn Fn(&crate::counters::ProgramCounters) -> u64| -> u64 {
         slot.counters.iter().map(|counters| of(counters)).sum()
     };
     let packets = sum(&|counters| counters.judged.packets.get());
-    if packets == 0 {
-        return None;
-    }
     let kind = slot.loaded.verified().program().kind;
     let mut verdicts: Vec<(String, u64)> = Vec::new();
     for answer in 0..ANSWERS {
@@ -264,14 +276,14 @@ fn program(slot: &ProgramSlot, classifies: bool) -> Option<ProgramReport> {
     let rate = clock::tick_rate();
     let times = slot.counters.iter().map(|counters| &counters.times);
     let nanoseconds = |ticks: f64| ((ticks - rate.overhead) / rate.per_ns).max(0.0);
-    Some(ProgramReport {
+    ProgramReport {
         name: slot.name.clone(),
         kind: kind.name(),
         packets,
         verdicts,
         ns_per_packet: quantile(times.clone(), 0.5).map(nanoseconds),
         ns_per_packet_p99: quantile(times, 0.99).map(nanoseconds),
-    })
+    }
 }
 
 /// What a classifier means by the answer that is counted at this place.
@@ -301,7 +313,8 @@ fn answer_name(kind: ProgramType, place: usize) -> String {
     }
 }
 
-fn classes(generation: &Generation) -> Vec<ClassReport> {
+/// Classes that packets left in.
+pub(crate) fn classes(generation: &Generation) -> Vec<ClassReport> {
     let classes = generation.classes.iter().map(|class| {
         let mut sent = TrafficTotal::default();
         class.sent.iter().for_each(|worker| sent += worker.get());

@@ -66,31 +66,49 @@ impl<G> Swap<G> {
     /// looks at it ([`Swap::current`]), nobody else has it any more.
     pub fn replace(&self, next: Arc<G>, limit: Duration) -> (Arc<G>, Result<Duration, NotQuiescent>) {
         let start = Instant::now();
-        let (old, version) = {
-            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-            let old = std::mem::replace(&mut *current, next);
-            // Inside the lock, so that whoever sees the number finds this generation or a later one.
-            (old, self.version.fetch_add(1, Ordering::AcqRel) + 1)
-        };
-        for (worker, seen) in self.seen.iter().enumerate() {
-            while seen.load(Ordering::Acquire) < version {
-                let waited = start.elapsed();
-                if waited > limit {
-                    return (old, Err(NotQuiescent { worker, waited_ms: waited.as_millis() as u64 }));
-                }
-                std::hint::spin_loop();
-                std::thread::yield_now();
-            }
-        }
-        (old, Ok(start.elapsed()))
+        let (old, version) = self.exchange(next);
+        let worker = self.wait(version, start + limit).first().copied();
+        let waited = start.elapsed();
+        let late = |worker| Err(NotQuiescent { worker, waited_ms: waited.as_millis() as u64 });
+        (old, worker.map_or(Ok(waited), late))
     }
 
-    /// The current generation and its number, for a worker that says by this that it has left all others.
+    /// Makes `next` current, and gives the one before with the number of the new one. Workers may use the one
+    /// before until [`Swap::wait`] for that number says that none is left.
+    pub fn exchange(&self, next: Arc<G>) -> (Arc<G>, u64) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *current, next);
+        // Inside the lock, so that whoever sees the number finds this generation or a later one.
+        (old, self.version.fetch_add(1, Ordering::AcqRel) + 1)
+    }
+
+    /// Waits until no worker uses a generation before `version`; answers those that still do at the deadline.
+    pub fn wait(&self, version: u64, deadline: Instant) -> Vec<usize> {
+        let behind = |worker: &usize| self.seen[*worker].load(Ordering::Acquire) < version;
+        let mut late: Vec<usize> = (0..self.seen.len()).collect();
+        let start = Instant::now();
+        loop {
+            late.retain(behind);
+            let now = Instant::now();
+            if late.is_empty() || now >= deadline {
+                return late;
+            }
+            // A turn takes microseconds; a worker that lost its core, milliseconds.
+            match now - start < Duration::from_millis(2) {
+                true => std::thread::yield_now(),
+                false => std::thread::sleep(Duration::from_micros(200)),
+            }
+        }
+    }
+
+    /// The current generation and its number, for a worker that says by this that it has left all others;
+    /// `entering` is called before that is said.
     #[cold]
-    fn take(&self, worker: usize) -> (Arc<G>, u64) {
+    fn take(&self, worker: usize, entering: impl FnOnce(u64)) -> (Arc<G>, u64) {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         // Inside the lock, as the publisher counts.
         let version = self.version.load(Ordering::Acquire);
+        entering(version);
         self.seen[worker].store(version, Ordering::Release);
         (Arc::clone(&current), version)
     }
@@ -115,18 +133,30 @@ impl<G> Reader<G> {
     /// The generation for the next batch: call it at each batch edge, hold nothing of the last.
     #[inline]
     pub fn edge(&mut self) -> &G {
+        self.edge_with(|_| {})
+    }
+
+    /// The same; `entering` is called with the new one's number when it is another than that of the last edge
+    /// (also after a rest), before the publisher learns that this worker has left the one before.
+    #[inline]
+    pub fn edge_with(&mut self, entering: impl FnOnce(u64)) -> &G {
         if self.swap.version.load(Ordering::Acquire) != self.version {
             self.generation = None;
         }
-        self.now()
+        self.current(entering)
     }
 
     /// The generation of the last edge, or the current one after a rest.
     #[inline]
     pub fn now(&mut self) -> &G {
+        self.current(|_| {})
+    }
+
+    #[inline]
+    fn current(&mut self, entering: impl FnOnce(u64)) -> &G {
         let Self { swap, worker, version, generation } = self;
         generation.get_or_insert_with(|| {
-            let (current, number) = swap.take(*worker);
+            let (current, number) = swap.take(*worker, entering);
             *version = number;
             current
         })

@@ -52,6 +52,13 @@ pub fn pair(name: &str, index: u32, depth: usize) -> (End, End) {
 }
 
 impl End {
+    /// The same end under another name and number.
+    pub fn named(mut self, name: &str, index: u32) -> End {
+        name.clone_into(&mut self.name);
+        self.index = index;
+        self
+    }
+
     /// Refuses to send frames longer than `bytes` from now on.
     pub fn limit(&mut self, bytes: usize) {
         self.frame_max = bytes;

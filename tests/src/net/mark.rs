@@ -49,8 +49,6 @@ fn set(bytes: &mut [u8], placeholder: u32, value: u32) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use weir_engine::load::{Image, Request};
     use weir_vm::test_run::Input;
     use weir_vm::{Engine, TestEnv};
@@ -67,13 +65,8 @@ mod tests {
             let marker = Marker { generation, drop_every, wide };
             let folder = crate::net::weir::Folder::create()?;
             let path = folder.write("mark.bpf.o", marker.object()?)?;
-            let request = Request {
-                programs: vec!["enter"],
-                rodata: BTreeMap::new(),
-                entries: BTreeMap::new(),
-                workers: 1,
-                engine: Engine::Jit,
-            };
+            let request =
+                Request { programs: vec!["enter"], workers: 1, engine: Engine::Jit, ..Request::default() };
             let mut bench = Bench::new(Image::load(&path, &request)?, "enter", TestEnv::default())?;
             for id in [2u64, 3, 19] {
                 Number::emit(&mut frame, (id % 4) as u32, id);

@@ -223,6 +223,11 @@ impl Config {
         Ok(config)
     }
 
+    /// Whether it still makes sense after a change of a part of it.
+    pub fn recheck(&self) -> Result<(), ConfigError> {
+        self.check().map_err(|text| ConfigError::Meaning { path: self.folder.join("weir.toml"), text })
+    }
+
     /// Where a path of the file leads.
     pub fn resolve(&self, path: &Path) -> PathBuf {
         self.folder.join(path)

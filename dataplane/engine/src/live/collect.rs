@@ -1,0 +1,242 @@
+//! Gathering what is counted.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::RecvTimeoutError;
+use weir_io::gauges::State;
+use weir_sys::clock;
+
+use super::event::rfc3339;
+use super::stats::{
+    DropStats, InterfaceStats, Ledger, ProgramStats, QueueStats, RouteStats, Stats, WorkerState, WorkerStats,
+};
+use super::{Current, Engine, lock};
+use crate::counters::{Totals, mean};
+use crate::generation::{FilterMode, Forward, Generation, PortNumber, ProgramNumber};
+use crate::ledger::Account;
+use crate::mailbox::{Letter, Window};
+use crate::report::{self, Conservation};
+
+impl Engine {
+    pub(super) fn stats(&self) -> Stats {
+        let current = self.current();
+        let faults = self.faults();
+        let windows: Vec<Vec<Window>> =
+            self.workers.iter().map(|worker| worker.shared.windows.all()).collect();
+        let ports = &current.generation.ports;
+        let totals = self.totals();
+        Stats {
+            schema: "weir.v1.stats",
+            at: rfc3339(SystemTime::now()),
+            uptime_seconds: self.started.elapsed().as_secs_f64(),
+            generation: current.number,
+            ready: faults.is_empty(),
+            faults,
+            interfaces: (0..ports.len()).map(|port| self.interface(&current, port, &windows)).collect(),
+            programs: programs(&current.generation),
+            classes: report::classes(&current.generation),
+            workers: self.workers.iter().enumerate().map(|(number, _)| self.worker(number)).collect(),
+            queues: queues(&current, &windows),
+            routes: self.route_stats(),
+            conservation: Conservation::new(&totals, 0),
+            ledger: self.ledger(),
+            swaps: *lock(&self.swaps),
+            events_lost: self.events.lost(),
+            traces_lost: 0,
+        }
+    }
+
+    /// What is wrong now, in words.
+    pub(super) fn faults(&self) -> Vec<String> {
+        let mut faults: Vec<String> = self.ports.iter().filter_map(|port| port.fault()).collect();
+        for (number, worker) in self.workers.iter().enumerate() {
+            match worker.health.state() {
+                WorkerState::Running => {}
+                WorkerState::Stalled => faults.push(format!("worker {number} is stalled")),
+                WorkerState::Dead => {
+                    let words = worker.health.last_words().unwrap_or_default();
+                    faults.push(format!("worker {number} died: {words}"));
+                }
+            }
+        }
+        faults
+    }
+
+    /// One port over all workers.
+    fn port_totals(&self, port: PortNumber) -> Totals {
+        let mut totals = Totals::default();
+        for worker in &self.workers {
+            if let Some(counters) = worker.shared.counters.get(port) {
+                counters.add_to(&mut totals);
+            }
+        }
+        totals
+    }
+
+    fn interface(&self, current: &Current, port: PortNumber, windows: &[Vec<Window>]) -> InterfaceStats {
+        let plan = &current.generation.ports[port];
+        let config = &current.config.interface[&plan.name];
+        let totals = self.port_totals(port);
+        let watch = &self.ports[port];
+        let gauges = windows.iter().filter_map(|worker| worker.get(port)?.gauges.as_ref());
+        let up = gauges.clone().find(|gauges| gauges.state() == State::Up);
+        let reason = watch.reason();
+        InterfaceStats {
+            name: plan.name.clone(),
+            ifindex: plan.ifindex,
+            device: config.device.clone(),
+            driver: config.driver().name(),
+            mac: crate::config::MacAddress(plan.mac).to_string(),
+            mtu: plan.mtu,
+            up: reason.is_none(),
+            reason,
+            mode: up.map(|gauges| gauges.way().to_string()),
+            reopened: watch.reopened(),
+            received: totals.received,
+            transmitted: totals.transmitted,
+            passed: totals.passed,
+            consumed: totals.consumed,
+            cloned: totals.cloned,
+            originated: totals.originated,
+            forwarded: totals.forwarded,
+            held: totals.held,
+            drops: DropStats::of(&totals),
+            conservation_error: totals.port_balance(),
+        }
+    }
+
+    fn worker(&self, number: usize) -> WorkerStats {
+        let staff = &self.workers[number];
+        let pulse = &staff.shared.pulse;
+        let ticks = pulse.busy_ticks.get() as f64;
+        WorkerStats {
+            worker: number,
+            core: staff.core,
+            state: staff.health.state(),
+            turns: pulse.turns.get(),
+            idle_turns: pulse.idle_turns.get(),
+            sleeps: pulse.sleeps.get(),
+            received: staff.shared.totals().received.packets,
+            busy_seconds: ticks / clock::tick_rate().per_ns / 1e9,
+            batches: std::array::from_fn(|at| pulse.batches[at].get()),
+            free: pulse.free.load(std::sync::atomic::Ordering::Relaxed),
+        }
+    }
+
+    /// Routes by family. Counting looks at each of them, so it is done once a second at most.
+    fn route_stats(&self) -> RouteStats {
+        let mut seen = lock(&self.routes_seen);
+        if let Some((at, stats)) = &*seen
+            && at.elapsed() < Duration::from_secs(1)
+        {
+            return *stats;
+        }
+        let mut stats = RouteStats::default();
+        for route in self.routes.current().tables().routes() {
+            match route.to {
+                ipnet::IpNet::V4(_) => stats.routes4 += 1,
+                ipnet::IpNet::V6(_) => stats.routes6 += 1,
+            }
+        }
+        *seen = Some((Instant::now(), stats));
+        stats
+    }
+
+    /// Asks every worker where its frames are; those that do not answer in time are named.
+    pub(super) fn ledger(&self) -> Ledger {
+        let deadline = Instant::now() + self.options.limits.answer;
+        let asked: Vec<_> = self
+            .workers
+            .iter()
+            .map(|worker| {
+                let (send, receive) = crossbeam_channel::bounded::<Account>(1);
+                if worker.health.state() != WorkerState::Dead {
+                    worker.mailbox.post(Letter::Account(send));
+                }
+                receive
+            })
+            .collect();
+        let (mut accounts, mut silent) = (Vec::new(), Vec::new());
+        for (number, answer) in asked.iter().enumerate() {
+            match answer.recv_deadline(deadline) {
+                Ok(account) => accounts.push(account),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => silent.push(number),
+            }
+        }
+        Ledger::sum(self.umem.chunks(), &accounts, silent)
+    }
+}
+
+/// Programs of the generation, attached or asked about.
+fn programs(generation: &Generation) -> Vec<ProgramStats> {
+    let filters = || generation.ports.iter().flat_map(|port| port.ingress.iter().chain(&port.egress));
+    let classifies = |number: usize| {
+        filters().any(|filter| filter.program == number && matches!(filter.mode, FilterMode::Classifier(_)))
+    };
+    let rate = clock::tick_rate();
+    let slots = generation.programs.iter().enumerate();
+    slots
+        .map(|(number, slot)| {
+            let report = report::program(slot, classifies(number));
+            let times = slot.counters.iter().map(|counters| &counters.times);
+            let one = mean(times).map_or(0.0, |ticks| ((ticks - rate.overhead) / rate.per_ns).max(0.0));
+            ProgramStats {
+                run_seconds: one * report.packets as f64 / 1e9,
+                bytes: slot.counters.iter().map(|counters| counters.judged.bytes.get()).sum(),
+                report,
+                attached: places(generation, number),
+                insns: slot.loaded.verified().program().insns.len(),
+                jited: slot.loaded.compiled().map_or(0, |compiled| compiled.code().len()),
+            }
+        })
+        .collect()
+}
+
+/// Where a program is attached.
+fn places(generation: &Generation, number: ProgramNumber) -> Vec<String> {
+    let mut places = Vec::new();
+    for port in &generation.ports {
+        if port.xdp.iter().any(|link| link.program == number) {
+            places.push(format!("xdp {}", port.name));
+        }
+        for (direction, filters) in [("ingress", &port.ingress), ("egress", &port.egress)] {
+            if filters.iter().any(|filter| filter.program == number) {
+                places.push(format!("tc {direction} {}", port.name));
+            }
+        }
+    }
+    if generation.ports.iter().any(|port| port.forward == Forward::Program(number)) {
+        places.push("forward".to_owned());
+    }
+    places
+}
+
+/// The rings of every part of every port.
+fn queues(current: &Current, windows: &[Vec<Window>]) -> Vec<QueueStats> {
+    let mut queues = Vec::new();
+    for (port, plan) in current.generation.ports.iter().enumerate() {
+        for (worker, windows) in windows.iter().enumerate() {
+            let Some(Window { queue, gauges: Some(gauges) }) = windows.get(port) else { continue };
+            let (held, losses) = (gauges.held(), gauges.losses());
+            queues.push(QueueStats {
+                interface: plan.name.clone(),
+                worker,
+                queue: *queue,
+                fill: held.fill,
+                rx: held.rx,
+                tx: held.tx,
+                completion: held.completion,
+                in_device: held.device,
+                rx_dropped: losses.rx_dropped,
+                rx_invalid_descs: losses.rx_invalid,
+                tx_invalid_descs: losses.tx_invalid,
+                rx_ring_full: losses.rx_ring_full,
+                rx_fill_ring_empty_descs: losses.fill_empty,
+                tx_ring_empty_descs: losses.tx_empty,
+                scattered: losses.scattered,
+                wakeups_put_off: losses.wakeups_put_off,
+            });
+        }
+    }
+    queues
+}
