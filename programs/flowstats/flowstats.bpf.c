@@ -7,12 +7,29 @@
 
 const volatile __u64 fixed_now = 0; /* the clock stands here, for tests; 0: the real one */
 
+/* The next version (programs/flowstats2) defines WITH_MARK; nothing else differs. */
+#ifdef WITH_MARK
+enum {
+	MARK_SMALL = 1, /* up to 255 bytes */
+	MARK_MIDDLE = 2, /* up to 1023 */
+	MARK_LARGE = 4,
+};
+
+struct flow {
+	__u64 packets;
+	__u64 mark; /* sizes of packets that it had */
+	__u64 bytes;
+	__u64 first; /* ns */
+	__u64 last;  /* ns */
+};
+#else
 struct flow {
 	__u64 packets;
 	__u64 bytes;
 	__u64 first; /* ns */
 	__u64 last;  /* ns */
 };
+#endif
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
@@ -66,6 +83,13 @@ static __always_inline void talk(const struct flow_key *key, __u64 bytes)
 		bpf_map_update_elem(&talkers, &talker, &bytes, BPF_NOEXIST);
 }
 
+static __always_inline void mark(struct flow *flow, __u64 bytes)
+{
+#ifdef WITH_MARK
+	flow->mark |= bytes < 256 ? MARK_SMALL : bytes < 1024 ? MARK_MIDDLE : MARK_LARGE;
+#endif
+}
+
 SEC("xdp")
 int flowstats(struct xdp_md *ctx)
 {
@@ -87,9 +111,11 @@ int flowstats(struct xdp_md *ctx)
 		flow->packets++;
 		flow->bytes += bytes;
 		flow->last = now;
+		mark(flow, bytes);
 		return XDP_PASS;
 	}
-	struct flow fresh = {1, bytes, now, now};
+	struct flow fresh = {.packets = 1, .bytes = bytes, .first = now, .last = now};
+	mark(&fresh, bytes);
 	if (bpf_map_update_elem(&flows, &key, &fresh, BPF_NOEXIST) < 0)
 		count(COUNT_TABLE_FULL);
 	return XDP_PASS;

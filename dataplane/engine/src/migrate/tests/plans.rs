@@ -138,3 +138,19 @@ fn hostile_types_end() {
     assert_eq!(Shape::of(&btf, looped), None);
     assert_eq!(Shape::of(&btf, nested), None);
 }
+
+#[test]
+fn our_own_program_grows_by_a_mark() {
+    let layouts = |name: &str| {
+        let path = format!("{}/../../programs/{name}/{name}.bpf.o", env!("CARGO_MANIFEST_DIR"));
+        let object = weir_object::Object::parse(&std::fs::read(path).unwrap()).unwrap();
+        let layout = |map: &str| {
+            let spec = object.maps().iter().find(|spec| spec.name == map).unwrap();
+            Layout::of(spec, &Types::of(&object, map))
+        };
+        ["flows", "talkers", "counts"].map(layout)
+    };
+    let (old, new) = (layouts("flowstats"), layouts("flowstats2"));
+    let told: Vec<String> = old.iter().zip(&new).map(|(old, new)| told(old, new)).collect();
+    assert_eq!(told, ["migrated (+field `mark` = 0)", "kept", "kept"]);
+}
