@@ -32,6 +32,11 @@ impl Daemon {
         Ok(Self { client: Client::new(&socket.sock).map_err(failure)? })
     }
 
+    /// The same daemon, for another thread.
+    pub(crate) fn again(&self) -> Result<Self, Failure> {
+        Ok(Self { client: Client::new(self.client.socket()).map_err(failure)? })
+    }
+
     /// Asks, and reads the answer as its type.
     pub(crate) fn get<T: DeserializeOwned>(&self, action: &Action) -> Result<T, Failure> {
         self.client.get(action).map_err(failure)

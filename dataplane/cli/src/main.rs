@@ -73,6 +73,8 @@ enum Live {
     Neigh(commands::route::NeighborCommand),
     /// Everything that is counted
     Stats(commands::stats::Arguments),
+    /// Rates that move, on a screen
+    Top(commands::top::Arguments),
     /// The configuration: show, check, diff, apply, confirm, roll back
     #[command(subcommand)]
     Config(commands::config::Command),
@@ -97,6 +99,7 @@ fn live(command: &Live, socket: &SocketArgs, output: &Output) -> exit::Done {
         Live::Route(command) => commands::route::run(command, &daemon, output),
         Live::Neigh(command) => commands::route::run_neighbors(command, &daemon, output),
         Live::Stats(arguments) => commands::stats::run(arguments, &daemon, output),
+        Live::Top(arguments) => commands::top::run(arguments, &daemon, output),
         Live::Config(command) => commands::config::run(command, &daemon, output),
         Live::Capture(arguments) => commands::capture::run(arguments, &daemon, output),
         Live::Trace(command) => commands::trace::run(command, &daemon, output),

@@ -3,7 +3,9 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir_control::problem::Diagnostic;
@@ -137,17 +139,19 @@ fn rejected() -> Problem {
 }
 
 /// What the daemon says to a request.
-fn answer(method: &str, path: &str, head: &str, body: &[u8]) -> Result<Value, Problem> {
-    let no_program = || Problem::new(Cause::NotFound, "there is no program `nope`").hint("weir prog show");
+fn answer(method: &str, path: &str, head: &str, body: &[u8]) -> Result<Value, Box<Problem>> {
+    let no = |cause, detail: &str| Err(Box::new(Problem::new(cause, detail)));
     match (method, path) {
         ("GET", "/v1/programs") => {
             Ok(json!({"schema": "weir.v1.programs", "generation": 7, "programs": [firewall()]}))
         }
         ("GET", "/v1/programs/fw" | "/v1/programs/5") => Ok(json!(firewall())),
-        (_, path) if path.starts_with("/v1/programs/nope") => Err(no_program()),
-        ("PUT", "/v1/programs/fw") if body.starts_with(b"bad") => Err(rejected()),
+        (_, path) if path.starts_with("/v1/programs/nope") => {
+            Err(Box::new(Problem::new(Cause::NotFound, "there is no program `nope`").hint("weir prog show")))
+        }
+        ("PUT", "/v1/programs/fw") if body.starts_with(b"bad") => Err(Box::new(rejected())),
         ("PUT", "/v1/programs/fw" | "/v1/config") if head.contains("if-match: old") => {
-            Err(Problem::new(Cause::Stale, "the configuration's ETag is \"8-1f\", not old"))
+            no(Cause::Stale, "the configuration's ETag is \"8-1f\", not old")
         }
         ("PUT" | "DELETE", "/v1/programs/fw") | ("POST", "/v1/programs/fw/rollback") => Ok(applied()),
         ("PUT", "/v1/programs/fw?dry_run=1") => {
@@ -181,7 +185,7 @@ fn answer(method: &str, path: &str, head: &str, body: &[u8]) -> Result<Value, Pr
             Ok(json!({"schema": "weir.v1.entry", "map": "flows", "entry": entry()}))
         }
         ("GET", "/v1/maps/flows/entries/hex%3A0a000009") => {
-            Err(Problem::new(Cause::NotFound, "map flows has no such entry"))
+            no(Cause::NotFound, "map flows has no such entry")
         }
         ("PUT", "/v1/maps/deny/entries/192.0.2.0%2F24") => {
             assert_eq!(body, br#"{"value":1,"flags":"noexist"}"#);
@@ -221,7 +225,7 @@ fn answer(method: &str, path: &str, head: &str, body: &[u8]) -> Result<Value, Pr
                 {"stage": "receive", "program": null, "result": "queue 0"}, {"stage": "xdp", "program": "fw", "result": "XDP_DROP"},
             ]}]}),
         ),
-        _ => Err(Problem::new(Cause::NotFound, format!("the test's daemon knows no {method} {path}"))),
+        _ => no(Cause::NotFound, &format!("the test's daemon knows no {method} {path}")),
     }
 }
 
@@ -254,23 +258,116 @@ fn serve(mut stream: UnixStream) -> std::io::Result<()> {
     write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
 }
 
-#[test]
-fn live_commands_ask_and_answer_as_the_pages_say() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("live");
+/// A folder with a daemon's socket in it.
+fn daemon(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("fw2.o"), b"good").unwrap();
-    std::fs::write(folder.join("bad.o"), b"bad").unwrap();
-    std::fs::write(folder.join("packet.bin"), [0u8; 60]).unwrap();
-    std::fs::write(folder.join("new.toml"), "version = 1 # one\n").unwrap();
     let socket = folder.join("weir.sock");
     let _ = std::fs::remove_file(&socket);
     let listener = UnixListener::bind(&socket).unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            std::thread::spawn(|| serve(stream).unwrap());
+            std::thread::spawn(|| serve(stream));
         }
     });
+    folder
+}
+
+#[test]
+fn live_commands_ask_and_answer_as_the_pages_say() {
+    let folder = daemon("live");
+    std::fs::write(folder.join("fw2.o"), b"good").unwrap();
+    std::fs::write(folder.join("bad.o"), b"bad").unwrap();
+    std::fs::write(folder.join("packet.bin"), [0u8; 60]).unwrap();
+    std::fs::write(folder.join("new.toml"), "version = 1 # one\n").unwrap();
     std::env::set_current_dir(&folder).unwrap();
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live/*.trycmd");
     trycmd::TestCases::new().env("WEIR_SOCK", "weir.sock").case(cases);
+}
+
+/// A terminal that a test types into, ended with the test.
+struct Terminal {
+    server: String,
+}
+
+impl Terminal {
+    /// Runs a command in a terminal of 100 by 24; `None` without tmux.
+    fn run(command: &str) -> Option<Terminal> {
+        let server = format!("weir-test-{}", std::process::id());
+        let size = ["-x", "100", "-y", "24"];
+        let mut start = Command::new("tmux");
+        start.args(["-L", &server, "-f", "/dev/null", "new-session", "-d"]).args(size).arg(command);
+        start.env("LC_ALL", "C.UTF-8").status().ok().filter(|status| status.success())?;
+        Some(Terminal { server })
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> String {
+        let done = Command::new("tmux").args(["-L", &self.server]).args(arguments).output().unwrap();
+        String::from_utf8_lossy(&done.stdout).into_owned()
+    }
+
+    fn press(&self, key: &str) {
+        self.tmux(&["send-keys", key]);
+    }
+
+    /// The screen, once it shows this; fails with the screen when it does not within some seconds.
+    fn shows(&self, text: &str) -> String {
+        self.until(|screen| screen.contains(text), text)
+    }
+
+    /// Waits until the screen shows this no more.
+    fn gone(&self, text: &str) {
+        self.until(|screen| !screen.contains(text), text);
+    }
+
+    fn until(&self, wanted: impl Fn(&str) -> bool, what: &str) -> String {
+        for _ in 0..100 {
+            let screen = self.tmux(&["capture-pane", "-p"]);
+            if wanted(&screen) {
+                return screen;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("waited in vain for `{what}`:\n{}", self.tmux(&["capture-pane", "-p"]));
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.tmux(&["kill-server"]);
+    }
+}
+
+#[test]
+fn top_draws_on_a_terminal_and_its_keys_do_what_they_say() {
+    let socket = daemon("top").join("weir.sock");
+    let weir = env!("CARGO_BIN_EXE_weir");
+    let command = format!("{weir} --sock {} top -d 0.2; echo ended with $?; sleep 60", socket.display());
+    let Some(terminal) = Terminal::run(&command) else {
+        eprintln!("skipped: needs tmux");
+        return;
+    };
+    let screen = terminal.shows("> fw ");
+    assert!(screen.starts_with("weir  generation 8  up 0s"), "{screen}");
+    assert!(screen.contains("lost 0 (rx 91 233 = pass 90 100 + drop 1 133)"), "{screen}");
+    assert!(screen.contains("q quit"), "{screen}");
+    terminal.press("Enter");
+    terminal.shows("fw: packets/s 0, at most 0");
+    // A letter right after Escape would be read as Alt with it.
+    terminal.press("Escape");
+    terminal.gone("at most 0");
+    terminal.press("3");
+    terminal.shows("xdp-drop");
+    terminal.press("f");
+    for letter in ["l", "a", "n"] {
+        terminal.press(letter);
+    }
+    terminal.shows("filter: lan");
+    terminal.shows("no drops");
+    terminal.press("Escape");
+    terminal.gone("filter:");
+    terminal.press("Tab");
+    terminal.shows("alive");
+    terminal.press("q");
+    terminal.shows("ended with 0");
 }

@@ -16,4 +16,5 @@ pub(crate) mod prog;
 pub(crate) mod replay;
 pub(crate) mod route;
 pub(crate) mod stats;
+pub(crate) mod top;
 pub(crate) mod trace;
