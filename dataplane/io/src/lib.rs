@@ -5,6 +5,7 @@
 pub mod afxdp;
 pub mod broker;
 pub mod gauges;
+pub mod multi;
 pub mod null;
 pub mod pair;
 pub mod pcap;

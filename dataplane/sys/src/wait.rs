@@ -51,6 +51,40 @@ impl AsFd for Event {
     }
 }
 
+/// Several descriptors as one (epoll(7)): readable while one of them is.
+#[derive(Debug)]
+pub struct Group {
+    fd: OwnedFd,
+}
+
+impl Group {
+    /// A group of these. One that is closed leaves the group by itself.
+    pub fn of(members: impl IntoIterator<Item = RawFd>) -> io::Result<Group> {
+        // SAFETY: the call takes no pointer; its answer is checked on the next line.
+        let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel opened `fd` for this call and nobody else has seen it.
+        let group = Group { fd: unsafe { OwnedFd::from_raw_fd(fd) } };
+        for member in members {
+            let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
+            // SAFETY: the kernel reads `event`, which lives here; a number that is no descriptor is refused.
+            let added =
+                unsafe { libc::epoll_ctl(group.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, member, &mut event) };
+            if added != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(group)
+    }
+
+    /// The descriptor, to wait for.
+    pub fn raw(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
 /// Sleeps until one of these descriptors is readable (or broken), at most `limit`; says whether one was. An
 /// interrupted sleep ends early. Descriptors beyond [`WATCHED_MAX`] are not watched. Allocates nothing.
 pub fn readable(fds: &[RawFd], limit: Duration) -> io::Result<bool> {
@@ -78,6 +112,17 @@ pub fn readable(fds: &[RawFd], limit: Duration) -> io::Result<bool> {
 mod tests {
     use super::*;
     use std::time::Instant;
+
+    #[test]
+    fn a_group_is_readable_while_a_member_is() {
+        let events = [Event::new().unwrap(), Event::new().unwrap()];
+        let group = Group::of(events.iter().map(Event::raw)).unwrap();
+        let ready = || readable(&[group.raw()], Duration::ZERO).unwrap();
+        assert!(!ready());
+        events[1].notify();
+        assert!(ready() && events[1].clear() && !ready());
+        assert!(Group::of([-1]).is_err());
+    }
 
     #[test]
     fn a_sleep_ends_when_somebody_notifies() {

@@ -8,9 +8,11 @@ use weir_io::afxdp::{
     BusyPoll, Copying, Direct, Kernel, Mode, OpenError, Punt, Sharing, Wanted, XdpPort, open,
 };
 use weir_io::gauges::{Losses, State};
-use weir_io::{Port, Refusal};
+use weir_io::multi::Multi;
+use weir_io::{Port, Refusal, Wait};
 use weir_packet::{Batch, ChunkSize, Pool, Umem};
 use weir_sys::errno;
+use weir_sys::wait::readable;
 
 use crate::world::{ip, number, numbered, pair, receive_until, send_all, until, world};
 
@@ -131,6 +133,33 @@ fn every_queue_of_a_device_has_its_socket_on_the_one_umem() {
         }
         ours.finish(one);
         theirs.finish(two);
+    });
+}
+
+#[test]
+fn several_queues_are_served_as_one_port() {
+    world("several_queues", || {
+        pair("one", "two", 3);
+        let (mut ours, mut theirs) = (Machine::new(), Machine::new());
+        let mut one = ours.ports("one");
+        let queues = theirs.ports("two").into_iter().map(|port| Box::new(port) as Box<dyn Port>);
+        let mut two = Multi::of(queues.collect()).unwrap();
+        // Every queue has its first receive.
+        let mut batch = Batch::new();
+        assert_eq!(two.receive(&mut theirs.pool, &mut batch, 64).frames, 0);
+        let Wait::Readable(fd) = two.wait() else { panic!("{:?}", two.wait()) };
+        assert!(!readable(&[fd], Duration::ZERO).unwrap());
+        let gauges = two.gauges().unwrap();
+        assert_eq!((gauges.held().total(), gauges.state()), (3 * 2048, State::Up));
+        for queue in [2, 0, 1] {
+            send_all(&mut one[queue], &mut ours.pool, 0..100, 60);
+            assert!(readable(&[fd], Duration::from_secs(5)).unwrap());
+            let got = receive_until(&mut *two, &mut theirs.pool, |got| got.len() >= 100);
+            assert_eq!((got.len(), two.queue()), (100, queue as u32));
+        }
+        assert_eq!(two.close(&mut theirs.pool), 3 * 2048);
+        assert_eq!(theirs.pool.free(), theirs.umem.chunks());
+        ours.finish(one);
     });
 }
 
