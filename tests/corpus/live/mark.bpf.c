@@ -47,6 +47,14 @@ struct {
 	__type(value, __u64);
 } judged SEC(".maps");
 
+/* Written from outside, while packets flow. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 64);
+	__type(key, __u32);
+	__type(value, __u64);
+} noise SEC(".maps");
+
 int judge(struct xdp_md *ctx);
 
 struct {
@@ -114,6 +122,14 @@ int judge(struct xdp_md *ctx)
 	if (!numbered || !scratch)
 		return XDP_ABORTED;
 	int whole = scratch->generation == generation && scratch->after == ~generation;
+	__u32 key = numbered->id % 64;
+	__u64 *written = bpf_map_lookup_elem(&noise, &key);
+	if (written && *written == ~0ULL)
+		return XDP_ABORTED;
+#ifdef REFUSED
+	__u8 *past = (void *)(long)ctx->data_end;
+	numbered->zero = *past;
+#endif
 	numbered->second = whole ? generation : TORN;
 	count(0);
 	if (drop_every && numbered->id % drop_every == 3) {
