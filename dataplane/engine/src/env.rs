@@ -1,6 +1,7 @@
 //! What helpers see of the world from inside a worker: clocks, randomness, ports, routes, sinks.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use weir_ebpf::abi::Errno;
@@ -10,6 +11,7 @@ use weir_sys::clock;
 use weir_vm::env::{FibAnswer, FibQuery, PortInfo};
 use weir_vm::{Clock, Env};
 
+use crate::observe::{Observers, PerfSaid};
 use crate::routes::Routes;
 use crate::swap::Reader;
 
@@ -50,6 +52,7 @@ pub struct WorkerEnv {
     /// Copies that wait for the end of the batch.
     pub(crate) clones: VecDeque<Clone>,
     traces: Option<SyncSender<TraceLine>>,
+    observers: Option<Arc<Observers>>,
     /// Lines that nobody was fast enough to read.
     pub traces_lost: u64,
 }
@@ -73,8 +76,14 @@ impl WorkerEnv {
             spare,
             clones,
             traces,
+            observers: None,
             traces_lost: 0,
         }
+    }
+
+    /// Lets these read what programs write by `bpf_perf_event_output`.
+    pub(crate) fn watched_by(&mut self, observers: &Arc<Observers>) {
+        self.observers = Some(Arc::clone(observers));
     }
 
     /// Takes the current routes: between batches, so that all packets of a turn are sent by the same.
@@ -130,9 +139,10 @@ impl Env for WorkerEnv {
     }
 
     fn perf_event(&mut self, map: &Map, slot: u32, record: &[u8]) -> Result<(), Errno> {
-        // Nobody has opened a reader in a replay, which the kernel answers with ENOENT.
-        let _ = (map, slot, record);
-        Err(Errno::ENOENT)
+        // Where nobody has opened a reader, as in a replay, the kernel answers ENOENT too.
+        let observers = self.observers.as_ref().ok_or(Errno::ENOENT)?;
+        let at_ns = clock::now_ns(clock::Clock::Monotonic);
+        observers.perf_event(map.id(), &PerfSaid { worker: self.worker, at_ns, slot, bytes: record })
     }
 
     fn wake(&mut self) {}

@@ -22,6 +22,7 @@ use crate::generation::{Generation, PortNumber};
 use crate::handoff::Inbox;
 use crate::ledger::{Account, Leveller};
 use crate::mailbox::{Mailbox, Window, Windows};
+use crate::observe::{Observers, Place, TraceRecord, Watchers};
 use crate::pipeline::{Judge, Judgement, Lane};
 use crate::reason::Reason;
 use crate::swap::Reader;
@@ -115,6 +116,11 @@ pub struct Worker {
     shared: Arc<Shared>,
     sample: u32,
     recorder: Option<Box<dyn Recorder>>,
+    observers: Option<Arc<Observers>>,
+    /// Those who watch this turn.
+    watchers: Option<Arc<Watchers>>,
+    /// The way of the packet that is being traced.
+    record: TraceRecord,
     leveller: Leveller,
     /// Frames that this worker's ends of rings to other workers ever took.
     handed: Vec<Arc<AtomicU64>>,
@@ -148,6 +154,9 @@ impl Worker {
             shared,
             sample: 0,
             recorder,
+            observers: None,
+            watchers: None,
+            record: TraceRecord::new(),
             leveller,
             handed: Vec::new(),
         }
@@ -177,6 +186,13 @@ impl Worker {
         self
     }
 
+    /// Lets these watch its packets and its programs' records.
+    pub fn watched_by(mut self, observers: &Arc<Observers>) -> Self {
+        self.observers = Some(Arc::clone(observers));
+        self.env.watched_by(observers);
+        self
+    }
+
     /// Its counters, to read from elsewhere.
     pub fn counters(&self) -> WorkerCounters {
         Arc::clone(&self.shared.counters)
@@ -198,6 +214,7 @@ impl Worker {
         let mut turn = Turn { received: 0, taken: 0, ended: true };
         self.edge();
         self.env.edge();
+        self.watchers = self.observers.as_ref().and_then(|observers| observers.watchers());
         self.leveller.level(&mut self.pool);
         self.env.replenish(&mut self.pool);
         for port in 0..self.ports.len() {
@@ -257,6 +274,10 @@ impl Worker {
         let generation = self.generations.now();
         let run = Run::new(&mut self.env, self.number as u32).with_table(&generation.table);
         let mut judge = Judge::new(generation, self.number, run, &mut self.sample);
+        let watchers = self.watchers.as_deref();
+        if watchers.is_some() {
+            judge = judge.with_record(&mut self.record);
+        }
         let mut exhale = Exhale {
             worker: self.number,
             generation,
@@ -269,9 +290,17 @@ impl Worker {
         for mut frame in self.inhaled.drain() {
             self.shared.counters[port].received.count(frame.len());
             let queue = exhale.ports[port].queue();
+            let place = Place { port, queue, worker: self.number };
+            let traced = watchers.map_or(0, |watchers| watchers.enter(place, &frame));
+            if traced != 0 {
+                judge.begin_trace(place, frame.bytes());
+            }
             let judgement = with_context(&mut frame, generation.ports[port].ifindex, queue, |context| {
                 judge.judge(port, context)
             });
+            if let Some(watchers) = watchers {
+                watchers.leave(place, &frame, &judgement, traced, judge.end_trace(&judgement));
+            }
             exhale.frame(port, frame, &judgement);
         }
         drop(judge);
@@ -288,6 +317,10 @@ impl Worker {
                 judge.copy(to, clone.ingress, context)
             });
             drop(judge);
+            if let Some(watchers) = self.watchers.as_deref() {
+                let place = Place { port, queue: 0, worker: self.number };
+                watchers.leave(place, &frame, &judgement, 0, None);
+            }
             exhale.frame(port, frame, &judgement);
         }
     }

@@ -113,7 +113,8 @@ struct Engine {
     swaps: Mutex<stats::SwapStats>,
     /// Routes were last counted then: counting looks at each.
     routes_seen: Mutex<Option<(Instant, stats::RouteStats)>>,
-    traces: Mutex<Option<mpsc::Receiver<TraceLine>>>,
+    /// What programs trace, on its way to the observers' journal.
+    traces: Mutex<mpsc::Receiver<TraceLine>>,
     started: Instant,
     stopping: AtomicBool,
     /// Wakes the supervisor.
@@ -207,14 +208,9 @@ impl Live {
         &self.engine.routes
     }
 
-    /// Captures, traces of packets, readers of perf event arrays.
+    /// Captures, traces of packets, readers of perf event arrays, and the lines that programs trace.
     pub fn observers(&self) -> &Arc<Observers> {
         &self.engine.observers
-    }
-
-    /// Lines that programs trace, for the one who asks first.
-    pub fn traces(&self) -> Option<mpsc::Receiver<TraceLine>> {
-        lock(&self.engine.traces).take()
     }
 
     /// Looks after the ports now: somebody knows that a device changed.

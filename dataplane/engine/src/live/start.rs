@@ -282,7 +282,7 @@ fn assemble(
         events: Events::default(),
         swaps: Mutex::default(),
         routes_seen: Mutex::default(),
-        traces: Mutex::new(Some(traces_out)),
+        traces: Mutex::new(traces_out),
         started: Instant::now(),
         stopping: AtomicBool::new(false),
         bell,
@@ -331,6 +331,7 @@ fn employ(
         let pool = engine.umem.pool(POOL_FRAMES.min(engine.umem.home()))?;
         let worker = Worker::new(number, engine.generations.reader(number), ports, pool, env, None)
             .seen_as(&staff.shared)
+            .watched_by(&engine.observers)
             .with_rings(inboxes, handed);
         let orders = Orders {
             number,

@@ -78,6 +78,7 @@ pub(super) fn run(engine: &Engine, bell: &Receiver<()>) {
     while !engine.stopping.load(Ordering::Acquire) {
         let rang = bell.recv_timeout(STEP).is_ok();
         supervisor.probation();
+        supervisor.lines();
         let now = Instant::now();
         if rang || now >= next_look {
             next_look = now + LOOK;
@@ -88,9 +89,17 @@ pub(super) fn run(engine: &Engine, bell: &Receiver<()>) {
             }
         }
     }
+    supervisor.lines();
+    engine.observers.lines.close();
 }
 
 impl Supervisor<'_> {
+    /// Lines that programs traced go into the journal, where people read them.
+    fn lines(&self) {
+        let traces = lock(&self.engine.traces);
+        traces.try_iter().for_each(|line| self.engine.observers.lines.say(line));
+    }
+
     /// Keeps or gives up the generation that is being watched.
     fn probation(&self) {
         let engine = self.engine;

@@ -16,6 +16,10 @@ use std::sync::{Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use weir_ebpf::abi::Errno;
+use weir_packet::Frame;
+
+use crate::env::TraceLine;
+use crate::pipeline::Judgement;
 
 pub use capture::{Capture, CaptureFilter, Captured, Fate, Place, Point};
 pub use journal::{Entry, Journal};
@@ -24,9 +28,12 @@ pub use show::{Stage, fate, verdicts};
 pub use trace::{Hook, STEPS_MAX, Step, Trace, TraceRecord};
 
 /// How many watchers of one kind there may be at a time: each costs every packet a look.
-pub const WATCHERS_MAX: usize = 16;
+pub const WATCHERS_MAX: usize = u16::BITS as usize;
 /// Most bytes of a program's own record (`bpf_perf_event_output`) that are kept; the kernel's is 64 KiB.
 pub const RECORD_MAX: usize = 16 * 1024;
+
+/// Lines of `bpf_trace_printk` that are kept.
+const LINES_MAX: usize = 8192;
 
 /// A record of a program, by `bpf_perf_event_output`.
 #[derive(Debug, Default)]
@@ -61,14 +68,40 @@ pub struct Watchers {
     pub perf: Vec<Arc<PerfReader>>,
 }
 
+impl Watchers {
+    /// A packet comes in: captures see it, and it is told which traces want its way, as a bit for each.
+    pub(crate) fn enter(&self, place: Place, frame: &Frame) -> u16 {
+        self.captures.iter().for_each(|capture| capture.enter(place, frame));
+        let begun = self.traces.iter().enumerate().filter(|(_, trace)| trace.begins(place.port));
+        begun.fold(0, |bits, (at, _)| bits | 1 << at)
+    }
+
+    /// A packet leaves its last stage; `record` is its way, for the traces that wanted it.
+    pub(crate) fn leave(
+        &self,
+        place: Place,
+        frame: &Frame,
+        judgement: &Judgement,
+        traced: u16,
+        record: Option<&TraceRecord>,
+    ) {
+        self.captures.iter().for_each(|capture| capture.leave(place, frame, judgement));
+        let Some(record) = record else { return };
+        let wanted = self.traces.iter().enumerate().filter(|(at, _)| traced & 1 << at != 0);
+        wanted.for_each(|(_, trace)| trace.end(record));
+    }
+}
+
 /// There are [`WATCHERS_MAX`] already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there are {WATCHERS_MAX} watchers of this kind already: end one of them first")]
 pub struct TooMany;
 
 /// Who watches, as workers see it and as others change it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Observers {
+    /// The last lines of `bpf_trace_printk`.
+    pub lines: Journal<TraceLine>,
     any: AtomicBool,
     now: ArcSwap<Watchers>,
     changing: Mutex<()>,
@@ -77,7 +110,12 @@ pub struct Observers {
 impl Observers {
     /// Nobody watches.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self::default())
+        Arc::new(Self {
+            lines: Journal::new(LINES_MAX),
+            any: AtomicBool::new(false),
+            now: ArcSwap::default(),
+            changing: Mutex::new(()),
+        })
     }
 
     /// Those who watch, when there is anybody: once a turn.
