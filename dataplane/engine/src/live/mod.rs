@@ -19,6 +19,7 @@ mod current;
 mod edit;
 pub mod event;
 mod history;
+mod kernel;
 pub mod open;
 mod placeholder;
 mod probation;
@@ -44,6 +45,7 @@ pub use change::{
 pub use current::Current;
 pub use event::{Event, Events, What};
 pub use history::{Past, PastState};
+pub use kernel::KernelPorts;
 pub use open::{Device, Offline, OpenError, Opener};
 pub use start::{StartError, StartOptions, WorkerStart};
 pub use stats::Stats;

@@ -134,16 +134,22 @@ impl Kernel for Direct {
     }
 }
 
-/// What the kernel knows of a device.
-struct Facts {
-    ifindex: u32,
-    mac: [u8; 6],
-    mtu: u32,
-    queues: u32,
+/// What the kernel tells anyone of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// Its number.
+    pub ifindex: u32,
+    /// Its own hardware address.
+    pub mac: [u8; 6],
+    /// The longest packet it sends, without the link header.
+    pub mtu: u32,
+    /// How many receive queues it has.
+    pub queues: u32,
 }
 
 impl Facts {
-    fn ask(device: &str) -> Result<Facts, KernelError> {
+    /// Asks; this needs no privilege.
+    pub fn ask(device: &str) -> Result<Facts, KernelError> {
         let name = DeviceName::new(device)
             .map_err(|bad| KernelError::plain("looking it up", device, bad.to_string()))?;
         let failed = |error| KernelError::of("looking it up", device, &error);

@@ -19,7 +19,7 @@ pub mod punt;
 pub mod ring;
 pub mod shared;
 
-pub use direct::Direct;
+pub use direct::{Direct, Facts};
 pub use kernel::{Attached, Kernel, KernelError, Mode};
 pub use open::{BusyPoll, OpenError, Rings, Sharing, Wanted, open};
 pub use port::XdpPort;
