@@ -45,6 +45,9 @@ enum Command {
     Pcap(commands::pcap::Arguments),
     #[command(flatten)]
     Live(Live),
+    /// The privileged half of `weir run`, which starts it
+    #[command(hide = true)]
+    Broker(commands::broker::Arguments),
     /// Run a case of the bpf_conformance suite, as its runner asks
     #[command(hide = true)]
     ConformancePlugin(commands::conformance_plugin::Arguments),
@@ -118,6 +121,7 @@ fn main() -> ExitCode {
         Command::ConformancePlugin(arguments) => commands::conformance_plugin::run(&arguments)
             .map(|()| exit::Code::Ok)
             .map_err(exit::Failure::from),
+        Command::Broker(arguments) => commands::broker::run(&arguments),
         Command::Live(command) => live(&command, &arguments.socket, &output),
         Command::Inspect(arguments) => commands::inspect::run(&arguments, &output),
         Command::Replay(arguments) => commands::replay::run(&arguments, &output),

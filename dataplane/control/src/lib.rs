@@ -11,6 +11,7 @@ pub mod client;
 pub mod metrics;
 pub mod notify;
 pub mod openapi;
+pub mod privileges;
 pub mod problem;
 pub mod reply;
 pub mod server;

@@ -18,6 +18,7 @@ pub mod packet_socket;
 pub mod peer;
 pub mod probe;
 pub mod sandbox;
+pub mod signal;
 pub mod survey;
 pub mod tap;
 pub mod wait;

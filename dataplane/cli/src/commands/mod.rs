@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub(crate) mod broker;
 pub(crate) mod capture;
 pub(crate) mod check;
 pub(crate) mod config;

@@ -13,11 +13,13 @@
 
 mod client;
 mod message;
+mod process;
 mod server;
 mod wire;
 
 pub use client::{Client, SpawnError};
 pub use message::{ADDRESSES_MAX, Answer, Malformed, PORTS_MAX, REPLY, REQUEST, Reply, Request};
+pub use process::run;
 pub use server::{Ended, serve};
 
 use std::time::Duration;

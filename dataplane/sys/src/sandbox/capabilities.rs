@@ -13,7 +13,7 @@ pub enum Keep {
     Nothing,
     /// `CAP_IPC_LOCK`: to register frames beyond `RLIMIT_MEMLOCK` again, after every port was lost at once.
     LockedMemory,
-    /// What ports and neighbours need: `CAP_NET_ADMIN`, `CAP_NET_RAW`, `CAP_BPF`, `CAP_PERFMON`.
+    /// What ports and neighbours need: `CAP_NET_ADMIN`, `CAP_NET_RAW`, `CAP_BPF`.
     Network,
 }
 
@@ -22,12 +22,7 @@ impl Keep {
         let kept: &[Capability] = match self {
             Keep::Nothing => &[],
             Keep::LockedMemory => &[Capability::CAP_IPC_LOCK],
-            Keep::Network => &[
-                Capability::CAP_NET_ADMIN,
-                Capability::CAP_NET_RAW,
-                Capability::CAP_BPF,
-                Capability::CAP_PERFMON,
-            ],
+            Keep::Network => &[Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW, Capability::CAP_BPF],
         };
         kept.iter().copied().collect()
     }
@@ -37,6 +32,12 @@ impl Keep {
 pub fn effective() -> Option<u64> {
     let set = caps::read(None, CapSet::Effective).ok()?;
     Some(set.iter().fold(0, |bits, capability| bits | capability.bitmask()))
+}
+
+/// Whether the calling thread has what a broker needs to open devices.
+pub fn may_network() -> bool {
+    let needed = [Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW];
+    needed.into_iter().all(|capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false))
 }
 
 /// Drops all but `keep` from the calling thread: bounding set first (that itself takes a capability), then the
@@ -65,6 +66,8 @@ fn drop_own(wanted: &CapsHashSet) -> Result<(), caps::errors::CapsError> {
 }
 
 fn drop_bounding(wanted: &CapsHashSet) -> Result<(), caps::errors::CapsError> {
+    // A process that has become another user has it permitted still, but no longer in force.
+    let _ = caps::raise(None, CapSet::Effective, Capability::CAP_SETPCAP);
     // Those this kernel does not know are in no set.
     for capability in caps::read(None, CapSet::Bounding)?.difference(wanted) {
         caps::drop(None, CapSet::Bounding, *capability)?;

@@ -71,7 +71,8 @@ fn allow(
 ) -> Result<RulesetCreated, RulesetError> {
     for path in paths {
         let Ok(opened) = PathFd::new(path) else { continue };
-        // Rights of folders mean nothing for a file, and best effort leaves them out.
+        // Rights of folders mean nothing for a file, and naming them would count as a rule not kept.
+        let access = if path.is_dir() { access } else { access & AccessFs::from_file(KNOWN) };
         created = created.add_rule(PathBeneath::new(opened, access))?;
     }
     Ok(created)

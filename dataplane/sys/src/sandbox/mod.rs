@@ -23,10 +23,10 @@ mod user;
 use std::fmt;
 
 pub use calls::Role;
-pub use capabilities::{Keep, effective};
+pub use capabilities::{Keep, effective, may_network};
 pub use files::Files;
 pub use memory::writable_code;
-pub use user::{User, UserError, switch, switch_to};
+pub use user::{User, UserError, is_root, switch_to};
 
 /// One of the layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
