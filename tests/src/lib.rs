@@ -5,6 +5,7 @@ pub mod conformance;
 pub mod containment;
 pub mod differential;
 pub mod engine;
+pub mod field;
 pub mod generate;
 pub mod kernel;
 pub mod mirror;

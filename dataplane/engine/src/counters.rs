@@ -201,19 +201,19 @@ impl std::ops::AddAssign<&Totals> for Totals {
         self.consumed += other.consumed;
         self.cloned += other.cloned;
         self.originated += other.originated;
-        self.forwarded += other.forwarded;
-        self.returned += other.returned;
+        self.forwarded = self.forwarded.wrapping_add(other.forwarded);
+        self.returned = self.returned.wrapping_add(other.returned);
         self.held = self.held.wrapping_add(other.held);
         for (total, more) in self.dropped.iter_mut().zip(&other.dropped) {
-            *total += more;
+            *total = total.wrapping_add(*more);
         }
     }
 }
 
 impl std::ops::AddAssign for TrafficTotal {
     fn add_assign(&mut self, other: Self) {
-        self.packets += other.packets;
-        self.bytes += other.bytes;
+        self.packets = self.packets.wrapping_add(other.packets);
+        self.bytes = self.bytes.wrapping_add(other.bytes);
     }
 }
 
@@ -245,7 +245,7 @@ pub struct Totals {
 impl Totals {
     /// All drops together.
     pub fn dropped_packets(&self) -> u64 {
-        self.dropped.iter().sum()
+        self.dropped.iter().fold(0, |sum, part| sum.wrapping_add(*part))
     }
 
     /// Packets that ports took to be sent.
@@ -256,10 +256,11 @@ impl Totals {
     /// Packets that came in, were made or copied, less those that went somewhere or wait. Zero when all workers
     /// have come to a batch edge; anything else is a packet lost or counted twice.
     pub fn balance(&self) -> i64 {
-        let came = self.received.packets + self.cloned.packets + self.originated.packets + self.returned;
-        let went =
-            self.transmitted.packets + self.passed.packets + self.consumed.packets + self.dropped_packets();
-        (came as i64).wrapping_sub(went as i64).wrapping_sub(self.held as i64)
+        let came = [self.received.packets, self.cloned.packets, self.originated.packets, self.returned];
+        let went = [self.transmitted.packets, self.passed.packets, self.consumed.packets, self.held];
+        // Differences of sums may be below zero in single parts, so all of this goes round.
+        let sum = |parts: &[u64]| parts.iter().fold(0u64, |sum, part| sum.wrapping_add(*part));
+        sum(&came).wrapping_sub(sum(&went)).wrapping_sub(sum(&self.dropped)) as i64
     }
 
     /// The same for what came in by one port, when these are its totals: what left by any port counts as gone.

@@ -8,6 +8,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use weir_sys::clock;
+
 use crate::counters::Totals;
 
 /// What one worker has written down.
@@ -18,6 +20,7 @@ pub struct Cut(Mutex<Moments>);
 struct Moments {
     /// The number ([`crate::swap::Swap::version`]) it entered last, and its counts at that moment.
     entered: u64,
+    entered_ns: u64,
     at_entry: Totals,
     /// Its counts when it lay down last.
     at_rest: Totals,
@@ -30,6 +33,7 @@ impl Cut {
         let mut moments = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if moments.entered != version {
             moments.entered = version;
+            moments.entered_ns = clock::now_ns(clock::Clock::Monotonic);
             moments.at_entry = totals();
         }
     }
@@ -37,6 +41,12 @@ impl Cut {
     /// The worker lies down with these counts.
     pub fn rest(&self, totals: Totals) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).at_rest = totals;
+    }
+
+    /// When the worker entered `version`, by the monotonic clock; `None` when it was at rest.
+    pub fn entered_ns(&self, version: u64) -> Option<u64> {
+        let moments = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (moments.entered == version).then_some(moments.entered_ns)
     }
 
     /// The worker's counts when it left everything before `version`: for the publisher of that number, when the

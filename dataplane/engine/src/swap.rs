@@ -18,6 +18,9 @@ use crossbeam_utils::CachePadded;
 /// A worker that waits or has ended is at rest: it holds up nobody, and reads anew when it wakes.
 const RESTING: u64 = u64::MAX;
 
+/// How long the publisher looks without pause, and how long it sleeps between two looks after that.
+const SPIN: Duration = Duration::from_micros(50);
+
 /// The current generation, and how far each worker has come.
 #[derive(Debug)]
 pub struct Swap<G> {
@@ -93,10 +96,11 @@ impl<G> Swap<G> {
             if late.is_empty() || now >= deadline {
                 return late;
             }
-            // A turn takes microseconds; a worker that lost its core, milliseconds.
-            match now - start < Duration::from_millis(2) {
-                true => std::thread::yield_now(),
-                false => std::thread::sleep(Duration::from_micros(200)),
+            // A turn takes microseconds. After some of them a worker has lost its core, perhaps to us: yielding
+            // would give it a whole slice of time, and us nothing until that is over.
+            match now - start < SPIN {
+                true => std::hint::spin_loop(),
+                false => std::thread::sleep(SPIN),
             }
         }
     }

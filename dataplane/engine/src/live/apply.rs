@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use weir_maps::Map;
+use weir_sys::clock;
 
 use super::carry::{Carrier, Decided};
 use super::change::{Change, ChangeError, Desired, How, Plan, ProgramFate, ProgramPlan, Swapped};
@@ -262,14 +263,14 @@ impl Engine {
             next.edits.clone(),
             left,
         );
-        let start = Instant::now();
+        let (start, start_ns) = (Instant::now(), clock::now_ns(clock::Clock::Monotonic));
         let (old, version) = self.generations.exchange(Arc::clone(&next.generation));
         *lock(&self.current) = Arc::clone(&next);
         let stalled = match self.options.mutant {
             Mutant::NoGrace => Vec::new(),
             Mutant::None => self.generations.wait(version, start + self.options.limits.grace),
         };
-        let took = start.elapsed();
+        let took = self.quiescent_after(version, start_ns, &stalled).unwrap_or_else(|| start.elapsed());
         drop(old);
         let cut = self.cut(changer, version, &stalled);
         for (at, migration) in migrations {
@@ -290,6 +291,14 @@ impl Engine {
         self.count(took);
         self.events.tell(What::Swapped { from: swapped.from, to: swapped.to, text: swapped.to_string() });
         Ok(swapped)
+    }
+
+    /// From the publishing until the last worker went over, by the workers' own word: who waits for them may be
+    /// told much later, when the cores are busy. `None` when a worker has not.
+    fn quiescent_after(&self, version: u64, start_ns: u64, stalled: &[usize]) -> Option<Duration> {
+        let entered = self.workers.iter().filter_map(|worker| worker.shared.cut.entered_ns(version)).max();
+        let last = entered.filter(|_| stalled.is_empty() && self.options.mutant == Mutant::None);
+        last.map(|last| Duration::from_nanos(last.saturating_sub(start_ns)))
     }
 
     /// What was counted from each worker's last cut to this one; stalled workers keep theirs for the next time.
@@ -441,7 +450,7 @@ fn poison(map: &Map) {
     }
     let keys: Vec<Vec<u8>> = control.keys().collect();
     for key in keys {
-        let value = vec![POISON; control.value_bytes()];
+        let value = vec![POISON; map.spec().value_size as usize];
         // What cannot be written, such as what a program must not write either, is not poisoned.
         let _ = match map.spec().kind.is_percpu() {
             true => control.update_percpu(&key, &vec![value; map.cpus()], 0),
