@@ -84,7 +84,7 @@ fn child() {
         let mut bytes = [0; 8];
         File::open(folder.join("count")).unwrap().read_at(&mut bytes, 0).unwrap();
         note(&files.0, &format!("begin {}", u64::from_le_bytes(bytes)));
-        Kept { generation: 1, sources: kept.clone() }
+        Some(Kept { generation: 1, sources: kept.clone() })
     };
     let told = move |outcome| match outcome {
         Outcome::Written(written) => note(&log, &format!("written {}", written.sequence)),

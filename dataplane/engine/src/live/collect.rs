@@ -41,6 +41,7 @@ impl Engine {
             conservation: Conservation::new(&totals, 0),
             ledger: self.ledger(),
             swaps: *lock(&self.swaps),
+            snapshots: *lock(&self.snapshots),
             events_lost: self.events.lost(),
             traces_lost: 0,
         }

@@ -19,6 +19,7 @@ mod current;
 mod edit;
 pub mod event;
 mod history;
+mod keep;
 mod kernel;
 pub mod open;
 mod placeholder;
@@ -45,6 +46,7 @@ pub use change::{
 pub use current::Current;
 pub use event::{Event, Events, What};
 pub use history::{Past, PastState};
+pub use keep::Restoration;
 pub use kernel::KernelPorts;
 pub use open::{Device, Offline, OpenError, Opener};
 pub use start::{StartError, StartOptions, WorkerStart};
@@ -56,8 +58,12 @@ use crate::generation::Generation;
 use crate::mailbox::{Letter, Mailbox};
 use crate::observe::Observers;
 use crate::routes::live::Live as LiveRoutes;
+use crate::snapshot::{Keeper, Written};
 use crate::swap::Swap;
 use crate::worker::{Shared as WorkerShared, Worker};
+
+/// The least time that the last snapshot is given.
+const LAST_SNAPSHOT: Duration = Duration::from_secs(1);
 
 /// How long waits of a running weir may take.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +101,7 @@ pub struct Live {
 struct Threads {
     workers: Vec<JoinHandle<Option<Worker>>>,
     supervisor: Option<JoinHandle<()>>,
+    keeper: Option<Keeper>,
 }
 
 /// What all threads share.
@@ -112,6 +119,8 @@ struct Engine {
     change: Mutex<apply::Changer>,
     probation: Mutex<Option<probation::Watch>>,
     events: Events,
+    snapshots: Mutex<stats::SnapshotStats>,
+    restoration: Restoration,
     swaps: Mutex<stats::SwapStats>,
     /// Routes were last counted then: counting looks at each.
     routes_seen: Mutex<Option<(Instant, stats::RouteStats)>>,
@@ -167,6 +176,16 @@ impl Live {
     /// Hears of everything that happens from now on.
     pub fn subscribe(&self) -> Receiver<Event> {
         self.engine.events.subscribe()
+    }
+
+    /// What the maps began with.
+    pub fn restoration(&self) -> &Restoration {
+        &self.engine.restoration
+    }
+
+    /// Writes the maps to disk now. `None` when the newest snapshot holds exactly what there is, or none is kept.
+    pub fn snapshot(&self, limit: Duration) -> Result<Option<Written>, String> {
+        lock(&self.threads).keeper.as_ref().map_or(Ok(None), |keeper| keeper.now(limit))
     }
 
     /// Tells all who listen.
@@ -288,6 +307,10 @@ impl Engine {
                 true => workers.extend(thread.join().ok().flatten()),
                 false => ended.stalled.push(number),
             }
+        }
+        // Nothing changes any more: what is written now is what there was in the end.
+        if let Some(keeper) = threads.keeper.take() {
+            keeper.end(deadline.saturating_duration_since(Instant::now()).max(LAST_SNAPSHOT));
         }
         // All have stopped: what one handed to another is in a ring, and comes back by the other's end of it.
         workers.into_iter().for_each(|worker| {

@@ -28,6 +28,7 @@ use crate::mailbox::Mailbox;
 use crate::observe::Observers;
 use crate::routes::live::Live as LiveRoutes;
 use crate::routes::{Routes, RoutesError};
+use crate::snapshot::{Store, StoreError};
 use crate::swap::Swap;
 use crate::worker::Worker;
 
@@ -105,6 +106,9 @@ pub enum StartError {
     /// A port cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// Maps cannot be kept where the configuration wants them.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A thread or a descriptor cannot be had.
     #[error("{what}: {source}")]
     System {
@@ -137,16 +141,19 @@ pub(super) fn start(desired: Desired, options: StartOptions) -> Result<Arc<Live>
     follow(&routes, &config, &built.generation.ports)?;
     let umem = Umem::new(frames(&config, &*options.opener, cores.len()), chunk(&config))?;
     let (opened, watches) = open_all(&config, &built.generation.ports, cores.len(), &umem, &*options.opener)?;
-    let (engine, bell, traces) =
+    let (engine, bell, traces, store) =
         assemble(desired, config, devices, built, &cores, routes, umem, watches, options)?;
     let workers = employ(&engine, opened, &traces)?;
+    let keeper = store.map(|store| super::keep::begin(&engine, store)).transpose();
+    let keeper =
+        keeper.map_err(|source| StartError::System { what: "the thread that keeps maps", source })?;
     let engine_for_supervisor = Arc::clone(&engine);
     let supervisor = std::thread::Builder::new()
         .name("weir-super".to_owned())
         .spawn(move || supervise::run(&engine_for_supervisor, &bell))
         .map_err(|source| StartError::System { what: "the supervisor's thread", source })?;
     engine.events.tell(What::Started { generation: 1, workers: cores.len() });
-    let threads = Mutex::new(Threads { workers, supervisor: Some(supervisor) });
+    let threads = Mutex::new(Threads { workers, supervisor: Some(supervisor), keeper });
     Ok(Arc::new(Live { engine, threads }))
 }
 
@@ -221,7 +228,7 @@ fn open_all(
     Ok((by_worker, watches))
 }
 
-type Assembled = (Arc<Engine>, crossbeam_channel::Receiver<()>, mpsc::SyncSender<TraceLine>);
+type Assembled = (Arc<Engine>, crossbeam_channel::Receiver<()>, mpsc::SyncSender<TraceLine>, Option<Store>);
 
 #[allow(
     clippy::too_many_arguments,
@@ -243,8 +250,7 @@ fn assemble(
     let Built { generation, images, entries } = built;
     let generation = Arc::new(generation);
     let desired = Arc::new(desired);
-    let what = "started".to_owned();
-    let current = Arc::new(Current {
+    let mut current = Current {
         number: 1,
         generation: Arc::clone(&generation),
         own: own_maps(&config, &images, &entries),
@@ -255,8 +261,12 @@ fn assemble(
         config,
         edits: Vec::new(),
         since: SystemTime::now(),
-        what: what.clone(),
-    });
+        what: "started".to_owned(),
+    };
+    let (store, restoration) = super::keep::read_back(&current)?;
+    current.what += &restoration.words();
+    let what = current.what.clone();
+    let current = Arc::new(current);
     let mut history = History::default();
     history.add((1, what, None), desired, Vec::new(), PastState::Kept);
     let plans: Vec<(String, u32)> =
@@ -280,6 +290,8 @@ fn assemble(
         change: Mutex::new(Changer::new(cores.len(), devices)),
         probation: Mutex::new(None),
         events: Events::default(),
+        snapshots: Mutex::default(),
+        restoration,
         swaps: Mutex::default(),
         routes_seen: Mutex::default(),
         traces: Mutex::new(traces_out),
@@ -288,7 +300,7 @@ fn assemble(
         bell,
         options,
     };
-    Ok((Arc::new(engine), bell_rings, traces))
+    Ok((Arc::new(engine), bell_rings, traces, store))
 }
 
 /// Gives every worker its ports and rings, and starts its thread.

@@ -39,6 +39,8 @@ pub struct Stats {
     pub ledger: Ledger,
     /// Changes so far.
     pub swaps: SwapStats,
+    /// Maps written to disk so far.
+    pub snapshots: SnapshotStats,
     /// Events that listeners were too slow for.
     pub events_lost: u64,
     /// Lines that programs traced and nobody read in time.
@@ -288,6 +290,25 @@ impl Ledger {
             ("held", self.held as i64),
         ]
     }
+}
+
+/// What came of writing maps to disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct SnapshotStats {
+    /// Snapshots written; none when nothing changed.
+    pub written: u64,
+    /// Snapshots that could not be written. The one before is then the newest.
+    pub failed: u64,
+    /// Number of the newest.
+    pub sequence: u64,
+    /// Maps in it.
+    pub maps: usize,
+    /// Entries in it.
+    pub entries: usize,
+    /// Its bytes.
+    pub bytes: u64,
+    /// How long it took.
+    pub last_seconds: f64,
 }
 
 /// What changes came to.

@@ -9,6 +9,9 @@ use crossbeam_channel::{RecvTimeoutError, Sender};
 
 use super::{Source, Store, StoreError, Written};
 
+/// How long a keeper that is dropped may take for its last snapshot.
+const LAST: Duration = Duration::from_secs(5);
+
 /// The maps to keep at this moment.
 #[derive(Clone, Debug, Default)]
 pub struct Kept {
@@ -30,7 +33,7 @@ pub enum Outcome {
 /// What a person may have asked for.
 enum Ask {
     Now(Sender<Result<Option<Written>, String>>),
-    End,
+    End(Sender<()>),
 }
 
 /// Keeps the maps of whatever runs.
@@ -43,24 +46,24 @@ pub struct Keeper {
 
 impl std::fmt::Debug for Ask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if matches!(self, Ask::End) { "End" } else { "Now" })
+        f.write_str(if matches!(self, Ask::End(_)) { "End" } else { "Now" })
     }
 }
 
 impl Keeper {
-    /// Starts writing what `what` names into a store, every so often. `told` hears of each snapshot and each
+    /// Starts writing what `what` names into a store, every so often; nothing when it names nothing. `told` hears of each snapshot and each
     /// failure. Nothing here stops a worker, and nothing here is fatal.
     pub fn start(
         mut store: Store,
         every: Duration,
-        what: impl Fn() -> Kept + Send + 'static,
+        what: impl Fn() -> Option<Kept> + Send + 'static,
         told: impl Fn(Outcome) + Send + 'static,
     ) -> std::io::Result<Keeper> {
         let (ask, asked) = crossbeam_channel::unbounded();
         let failures = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&failures);
-        let turn = move || {
-            let kept = what();
+        let mut turn = move || {
+            let Some(kept) = what() else { return Ok(None) };
             let result = store.write(kept.generation, &kept.sources);
             let answer = result.as_ref().map(Clone::clone).map_err(ToString::to_string);
             match result {
@@ -73,13 +76,18 @@ impl Keeper {
             }
             answer
         };
-        let mut turn = turn;
         let run = move || loop {
             match asked.recv_timeout(every) {
                 Err(RecvTimeoutError::Timeout) => drop(turn()),
                 // Whoever asked may have gone.
                 Ok(Ask::Now(answer)) => drop(answer.send(turn())),
-                Ok(Ask::End) | Err(RecvTimeoutError::Disconnected) => return drop(turn()),
+                Ok(Ask::End(ended)) => {
+                    drop(turn());
+                    // Whoever waited may have given up.
+                    let _ = ended.send(());
+                    return;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         };
         let thread = std::thread::Builder::new().name("weir-snapshot".to_owned()).spawn(run)?;
@@ -101,19 +109,24 @@ impl Keeper {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// Writes a last snapshot and ends the thread.
-    pub fn end(&self) {
+    /// Writes a last snapshot and ends the thread; answers whether it did within `limit`. A disk that does not
+    /// answer keeps the thread and nobody else.
+    pub fn end(&self, limit: Duration) -> bool {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            // It fails when the thread has ended, which is what is wanted.
-            let _ = self.ask.send(Ask::End);
-            let _ = thread.join();
+        let Some(thread) = thread else { return true };
+        let (send, ended) = crossbeam_channel::bounded(1);
+        // Both fail when the thread has ended already, which is what is wanted.
+        let asked = self.ask.send(Ask::End(send)).is_ok();
+        if asked && ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            return false;
         }
+        let _ = thread.join();
+        true
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.end();
+        self.end(LAST);
     }
 }

@@ -16,7 +16,8 @@ pub struct Restored {
     pub map: String,
     /// Entries that are back.
     pub entries: usize,
-    /// Entries that the map did not take: no room, or a number that does not fit its new type.
+    /// Entries that did not come back: the map is gone or of another kind or key, has no room, or its new
+    /// type cannot hold a number.
     pub left_behind: usize,
     /// What changed on the way, or why nothing came back, a phrase each.
     pub detail: Vec<String>,
@@ -47,19 +48,19 @@ pub fn restore(snapshot: &Snapshot, into: &[Source]) -> Vec<Restored> {
         // Maps of one name in another program would be somebody else's state.
         match snapshot.maps.iter().find(|saved| same(saved, source)) {
             Some(saved) => told.push(put(saved, source)),
-            None => told.push(nothing(&source.program, source.view.name(), "not in the snapshot")),
+            None => told.push(nothing(&source.program, source.view.name(), 0, "not in the snapshot")),
         }
     }
     for saved in snapshot.maps.iter().filter(|saved| !kept.iter().any(|source| same(saved, source))) {
-        let detail = format!("{} entries of a map that is no longer there or no longer kept", saved.len());
-        told.push(nothing(saved.program(), &saved.layout().map, &detail));
+        let why = "it is no longer there, or no longer kept";
+        told.push(nothing(saved.program(), &saved.layout().map, saved.len(), why));
     }
     told
 }
 
-fn nothing(program: &str, map: &str, why: &str) -> Restored {
+fn nothing(program: &str, map: &str, left_behind: usize, why: &str) -> Restored {
     let (program, map) = (program.to_owned(), map.to_owned());
-    Restored { program, map, entries: 0, left_behind: 0, detail: vec![why.to_owned()] }
+    Restored { program, map, entries: 0, left_behind, detail: vec![why.to_owned()] }
 }
 
 /// Puts the entries of a saved map into a live one, by the names of members where the types differ.
@@ -69,8 +70,10 @@ pub(super) fn put(saved: &SavedMap, source: &Source) -> Restored {
     let (conversion, mut detail) = match plan(saved.layout(), &layout, false) {
         Planned::Kept => (Conversion::same(layout.value_size as usize), Vec::new()),
         Planned::Migrated { conversion, detail } => (conversion, detail),
-        Planned::Scratch => return nothing(&source.program, source.view.name(), "it starts empty"),
-        Planned::Refused { why } => return nothing(&source.program, source.view.name(), &why),
+        Planned::Scratch => return nothing(&source.program, source.view.name(), 0, "it starts empty"),
+        Planned::Refused { why } => {
+            return nothing(&source.program, source.view.name(), saved.len(), &why);
+        }
     };
     if map.spec().kind.is_percpu() && saved.cpus() > map.cpus() {
         detail.push(format!("values of {} workers, and there are {}", saved.cpus(), map.cpus()));

@@ -101,6 +101,8 @@ pub enum StoreError {
 pub struct Written {
     /// Where.
     pub file: PathBuf,
+    /// The generation whose maps these are.
+    pub generation: u64,
     /// Its number.
     pub sequence: u64,
     /// Maps in it.
@@ -199,6 +201,15 @@ impl Store {
         parsed.map_err(|torn| Torn { file: file.to_owned(), ..torn })
     }
 
+    /// Keeps a copy of a snapshot out of turn, so that entries which did not come back can still be imported.
+    pub fn set_aside(&self, file: &Path) -> io::Result<PathBuf> {
+        let bytes = self.disk.read(file)?.ok_or(io::ErrorKind::NotFound)?;
+        let (beside, aside) = (self.folder.join("maps.aside.new"), self.folder.join("maps.aside"));
+        self.disk.write(&beside, &bytes)?;
+        self.disk.rename(&beside, &aside)?;
+        Ok(aside)
+    }
+
     /// Writes the maps of a generation. `None` when the newest snapshot holds exactly this already.
     pub fn write(&mut self, generation: u64, sources: &[Source]) -> Result<Option<Written>, StoreError> {
         let began = Instant::now();
@@ -215,7 +226,7 @@ impl Store {
         let file = self.put(slot, &bytes)?;
         (self.newest, self.sequence, self.mark) = (Some(slot), sequence, mark);
         let bytes = bytes.len() as u64;
-        Ok(Some(Written { file, sequence, maps, entries, bytes, took: began.elapsed() }))
+        Ok(Some(Written { file, generation, sequence, maps, entries, bytes, took: began.elapsed() }))
     }
 
     /// What a file holds, for tests.

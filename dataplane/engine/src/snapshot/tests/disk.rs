@@ -144,7 +144,7 @@ fn a_keeper_tells_and_counts_failures_and_is_never_fatal() {
     put(&source, 0, &[1]);
     let (send, told) = crossbeam_channel::unbounded();
     let sources = vec![source.clone()];
-    let what = move || Kept { generation: 4, sources: sources.clone() };
+    let what = move || Some(Kept { generation: 4, sources: sources.clone() });
     let keeper = Keeper::start(store, Duration::from_millis(2), what, move |outcome| {
         let _ = send.send(outcome);
     });
@@ -158,7 +158,7 @@ fn a_keeper_tells_and_counts_failures_and_is_never_fatal() {
     assert!(keeper.failures() > 0);
     memory.set(Fault::None);
     put(&source, 0, &[3]);
-    keeper.end();
+    assert!(keeper.end(limit));
     let snapshot = newest(&memory).snapshot.unwrap().1;
     assert_eq!(snapshot.generation, 4);
     let back = typed("conns", MapKind::Hash, &["n"], 1);
