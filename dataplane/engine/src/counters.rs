@@ -49,6 +49,30 @@ impl Traffic {
     }
 }
 
+/// One of something for each [`Reason`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByReason<T>([T; Reason::ALL.len()]);
+
+impl<T: Default> Default for ByReason<T> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| T::default()))
+    }
+}
+
+impl<T> std::ops::Deref for ByReason<T> {
+    type Target = [T; Reason::ALL.len()];
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<T> std::ops::DerefMut for ByReason<T> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
 /// What one worker counted at one port.
 #[derive(Debug, Default)]
 pub struct PortCounters {
@@ -73,7 +97,7 @@ pub struct PortCounters {
     /// Packets that wait for a neighbour's answer now: goes up and down.
     pub held: Counter,
     /// Dropped, by [`Reason`].
-    pub dropped: [Counter; Reason::ALL.len()],
+    pub dropped: ByReason<Counter>,
 }
 
 impl PortCounters {
@@ -94,7 +118,7 @@ impl PortCounters {
         totals.forwarded += self.forwarded.get();
         totals.returned += self.returned.get();
         totals.held = totals.held.wrapping_add(self.held.get());
-        for (total, counter) in totals.dropped.iter_mut().zip(&self.dropped) {
+        for (total, counter) in totals.dropped.iter_mut().zip(self.dropped.iter()) {
             *total += counter.get();
         }
     }
@@ -204,7 +228,7 @@ impl std::ops::AddAssign<&Totals> for Totals {
         self.forwarded = self.forwarded.wrapping_add(other.forwarded);
         self.returned = self.returned.wrapping_add(other.returned);
         self.held = self.held.wrapping_add(other.held);
-        for (total, more) in self.dropped.iter_mut().zip(&other.dropped) {
+        for (total, more) in self.dropped.iter_mut().zip(other.dropped.iter()) {
             *total = total.wrapping_add(*more);
         }
     }
@@ -239,7 +263,7 @@ pub struct Totals {
     /// Waiting for a neighbour.
     pub held: u64,
     /// Dropped, by [`Reason`].
-    pub dropped: [u64; Reason::ALL.len()],
+    pub dropped: ByReason<u64>,
 }
 
 impl Totals {
@@ -292,7 +316,7 @@ impl Totals {
             returned: self.returned.wrapping_sub(earlier.returned),
             // A number of packets, not a sum: what is new waits, what was waiting and went makes it negative.
             held: self.held.wrapping_sub(earlier.held),
-            dropped: std::array::from_fn(|at| self.dropped[at].wrapping_sub(earlier.dropped[at])),
+            dropped: ByReason(std::array::from_fn(|at| self.dropped[at].wrapping_sub(earlier.dropped[at]))),
         }
     }
 

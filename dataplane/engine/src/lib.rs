@@ -12,6 +12,7 @@ pub mod cut;
 pub mod env;
 pub mod generation;
 pub mod handoff;
+pub mod host;
 pub mod ledger;
 pub mod live;
 pub mod load;

@@ -85,6 +85,44 @@ reasons! {
     RedirectLoop = "redirect-loop", Forward, "the packet was redirected more than 8 times";
     /// No link address for the next hop.
     NoNeighbour = "no-neighbour", Forward, "a redirect asked for the neighbour's address, which is not known";
+    /// Nobody to give it to.
+    HostNone = "host-none", Host, "the packet is for the host, and its port has no TAP device to reach it by";
+    /// The TAP device did not take it.
+    HostRefused = "host-refused", Host, "the TAP device that leads to the host did not take the packet";
+    /// A header that is not sound.
+    IpMalformed = "ip-malformed", Host, "the IP header's length, version, checksum or options are not sound";
+    /// A header option that chooses the way.
+    SourceRouted = "ip-source-routed", Host, "an IP option asks for a way of its own";
+    /// A source that no host can have.
+    MartianSource = "martian-source", Host, "the source address cannot be a sender's on a network";
+    /// A destination that no network has.
+    MartianDestination = "martian-destination", Host, "the destination address cannot be reached over a network";
+    /// An address that is valid on its link only.
+    LinkLocal = "link-local", Host, "an address is valid on its link only, and the packet would have left it";
+    /// TTL or hop limit.
+    HopsSpent = "hops-spent", Host, "the time to live or hop limit is used up";
+    /// Nowhere to go.
+    NoRoute = "no-route", Host, "no route leads to the destination";
+    /// A route that drops.
+    Blackhole = "blackhole", Host, "the route drops in silence";
+    /// A route that refuses.
+    Unreachable = "unreachable", Host, "the route says that the destination cannot be reached";
+    /// A route that forbids.
+    Prohibited = "prohibited", Host, "the route forbids the destination";
+    /// The port does not forward.
+    NotForwarding = "not-forwarding", Host, "the port it came in by does not forward";
+    /// A tunnel.
+    Encapsulation = "encapsulation", Host, "the way asks for encapsulation, which weir does not do";
+    /// Too big, and not to be cut.
+    TooBig = "too-big", Host, "the packet is larger than the way takes, and may not be fragmented";
+    /// No frames for fragments.
+    NoFragments = "no-frame-for-fragments", Host, "the packet was to be fragmented, and no frames were free for that";
+    /// Too many wait.
+    HeldTooMany = "neighbour-queue-full", Host, "too many packets wait for the next hop's link address already";
+    /// The neighbour did not answer.
+    NeighbourFailed = "neighbour-failed", Host, "the next hop did not say its link address while the packet waited";
+    /// weir stopped meanwhile.
+    HeldAtEnd = "neighbour-never", Host, "the packet still waited for the next hop's link address when weir stopped";
     /// The packet left its buffer too long for the port.
     TxTooLong = "tx-too-long", Transmit, "the packet is longer than the port takes";
     /// The transmit ring is full.
@@ -104,6 +142,34 @@ impl From<weir_io::Refusal> for Reason {
             weir_io::Refusal::TooLong => Reason::TxTooLong,
             weir_io::Refusal::Down => Reason::TxDown,
             weir_io::Refusal::Failed => Reason::TxFailed,
+        }
+    }
+}
+
+impl From<weir_router::Refusal> for Reason {
+    fn from(refusal: weir_router::Refusal) -> Self {
+        use weir_router::Refusal;
+        match refusal {
+            Refusal::TooShort
+            | Refusal::Version
+            | Refusal::HeaderLength
+            | Refusal::TotalLength
+            | Refusal::Checksum
+            | Refusal::Options => Reason::IpMalformed,
+            Refusal::SourceRouted => Reason::SourceRouted,
+            Refusal::MartianSource => Reason::MartianSource,
+            Refusal::MartianDestination => Reason::MartianDestination,
+            Refusal::LinkLocal => Reason::LinkLocal,
+            Refusal::HopsSpent => Reason::HopsSpent,
+            Refusal::NoRoute => Reason::NoRoute,
+            Refusal::Blackhole => Reason::Blackhole,
+            Refusal::Unreachable => Reason::Unreachable,
+            Refusal::Prohibited => Reason::Prohibited,
+            Refusal::NotForwarding | Refusal::NoPort => Reason::NotForwarding,
+            Refusal::Encapsulation => Reason::Encapsulation,
+            Refusal::TooBig => Reason::TooBig,
+            Refusal::Fragmentation => Reason::NoFragments,
+            Refusal::NoNeighbour => Reason::NeighbourFailed,
         }
     }
 }

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use crate::neighbour::{Mac, Neighbour};
 use crate::port::Port;
-use crate::route::{Route, RouteKey};
+use crate::route::{NextHop, Route, RouteKey};
 use crate::tables::Tables;
 
 /// A device as the kernel knows it.
@@ -33,6 +33,8 @@ pub struct Link {
 pub enum Change {
     /// A learned route is this.
     Learn(Route),
+    /// A learned route stands behind those of its key: it is this, unless there is one.
+    LearnLast(Route),
     /// A learned route is gone, or these of its ways are.
     Unlearn(Route),
     /// Whatever learned route has this key is gone: the kernel has another in its place, which is not followed.
@@ -82,6 +84,11 @@ impl Tables {
                     self.learn(route);
                 }
             }
+            Change::LearnLast(route) => {
+                if route.check().is_ok() && self.learned(&route.key()).is_none() {
+                    self.learn(route);
+                }
+            }
             Change::Unlearn(route) => self.unlearn_ways(route),
             Change::Supersede(key) => drop(self.unlearn(key)),
             Change::Neighbour { port, address, neighbour } => {
@@ -123,18 +130,22 @@ impl Tables {
         }
     }
 
-    /// The kernel tells of a deleted IPv6 route way by way, and of an IPv4 route whole.
+    /// The kernel tells of a deleted IPv6 route way by way, and of an IPv4 route whole. There may be several IPv4
+    /// routes of one key, of which only one is known here: another that goes is of no concern.
     fn unlearn_ways(&mut self, gone: &Route) {
-        let Some(old) = self.unlearn(&gone.key()) else { return };
-        if old.to.addr().is_ipv4() || old.kind != gone.kind {
+        let key = gone.key();
+        let Some(old) = self.learned(&key) else { return };
+        let is_in = |hops: &[NextHop], hop: &NextHop| {
+            hops.iter().any(|other| (other.via, other.port) == (hop.via, hop.port))
+        };
+        let left: Vec<NextHop> = old.hops.iter().filter(|hop| !is_in(&gone.hops, hop)).copied().collect();
+        let is_other = old.kind != gone.kind || left.len() == old.hops.len() && !left.is_empty();
+        if is_other {
             return;
         }
-        let is_gone = |hop: &crate::NextHop| {
-            gone.hops.iter().any(|other| (other.via, other.port) == (hop.via, hop.port))
-        };
-        let hops: Vec<_> = old.hops.iter().filter(|hop| !is_gone(hop)).copied().collect();
-        if !hops.is_empty() && hops.len() < old.hops.len() {
-            self.learn(&Route { hops, ..old });
+        let old = self.unlearn(&key);
+        if let Some(old) = old.filter(|old| old.to.addr().is_ipv6() && !left.is_empty()) {
+            self.learn(&Route { hops: left, ..old });
         }
     }
 

@@ -32,9 +32,11 @@ pub(crate) struct Active {
 }
 
 impl Active {
-    /// The route with the ways whose ports are up; `None` when it has ways and all are down.
+    /// The route with the ways whose ports are up; `None` when it has ways and all are down. What is the machine's own
+    /// stays that when its port is down, as in the kernel: it answers for its addresses by any port.
     fn new(route: &Route, ports: &[Port], neighbours: &mut Neighbours) -> Option<Self> {
-        let up = |hop: &&NextHop| ports.iter().any(|port| port.index == hop.port && port.up);
+        let matters = route.kind == RouteKind::Unicast;
+        let up = |hop: &&NextHop| !matters || ports.iter().any(|port| port.index == hop.port && port.up);
         let hops: Vec<NextHop> = route.hops.iter().filter(up).copied().collect();
         if hops.is_empty() && !route.hops.is_empty() {
             return None;

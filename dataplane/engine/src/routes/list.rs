@@ -179,7 +179,7 @@ impl Routes {
 /// The route that covers an address, as the tables choose it.
 fn best(tables: &Tables, address: IpAddr) -> Option<&Route> {
     let up = |hop: &NextHop| tables.port(hop.port).is_some_and(|port| port.up);
-    let live = |route: &&Route| route.hops.is_empty() || route.hops.iter().any(up);
+    let live = |route: &&Route| route.kind != RouteKind::Unicast || route.hops.iter().any(up);
     let covering = tables.routes().filter(|route| route.to.contains(&address)).filter(live);
     covering.min_by_key(|route| {
         let Route { to, origin, metric, table, .. } = **route;

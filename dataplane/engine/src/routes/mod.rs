@@ -1,10 +1,11 @@
 //! The router's tables as helpers ask for them (`bpf_fib_lookup`).
 //!
 //! What a configuration asks for is [`plan`]ned as changes; [`live`] keeps the tables of a running weir, which the
-//! configuration and the kernel change together; [`list`] shows them to people.
+//! configuration and the kernel change together, the latter by [`mirror`]; [`list`] shows them to people.
 
 pub mod list;
 pub mod live;
+pub mod mirror;
 pub mod plan;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -16,13 +16,16 @@ mod snapshot;
 use netlink_packet_core::NetlinkBuffer;
 
 use crate::change::Change;
-use crate::route::table_id;
+use crate::route::{RouteKey, table_id};
 
 pub use protocol::{protocol_name, protocol_number};
 pub use snapshot::Snapshot;
 
 const HEADER: usize = 16;
 const NLM_F_REPLACE: u16 = 0x100;
+const NLM_F_EXCL: u16 = 0x200;
+const NLM_F_CREATE: u16 = 0x400;
+const NLM_F_APPEND: u16 = 0x800;
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_NEWADDR: u16 = 20;
@@ -68,6 +71,8 @@ pub struct Reading {
     /// The kernel took routes out without a word, or may have: its routes must be looked at anew. It tells
     /// nobody of IPv4 routes that go with a device or a source address (`fib_flush`, net/ipv4/fib_frontend.c).
     pub look_again: bool,
+    /// IPv4 routes of which the kernel has several with one key now.
+    pub doubled: Vec<RouteKey>,
 }
 
 /// Why a message led to no change.
@@ -112,7 +117,10 @@ fn split(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
 fn one(message: Message<'_>, filter: &Filter, reading: &mut Reading) -> Result<(), Skip> {
     let Message { kind, flags, body } = message;
     let change = match kind {
-        RTM_NEWROUTE => route::added(body, flags & NLM_F_REPLACE != 0, filter)?,
+        RTM_NEWROUTE => {
+            let change = route::added(body, flags & NLM_F_REPLACE != 0, filter)?;
+            return added(change, flags, reading);
+        }
         RTM_DELROUTE => route::removed(body, filter)?,
         RTM_NEWNEIGH => neighbour::set(body)?,
         RTM_DELNEIGH => neighbour::gone(body)?,
@@ -141,5 +149,19 @@ fn one(message: Message<'_>, filter: &Filter, reading: &mut Reading) -> Result<(
         _ => return Err(Skip::Unrelated),
     };
     reading.changes.push(change);
+    Ok(())
+}
+
+/// A notification says by its flags whether a route stands beside others of its key (`fib_table_insert`,
+/// net/ipv4/fib_trie.c): it is neither the only one nor in the place of one. IPv6 has several ways in one route instead.
+fn added(change: Change, flags: u16, reading: &mut Reading) -> Result<(), Skip> {
+    let is_beside = flags & (NLM_F_CREATE | NLM_F_EXCL | NLM_F_REPLACE) == NLM_F_CREATE;
+    reading.changes.push(match change {
+        Change::Learn(route) if is_beside && route.to.addr().is_ipv4() => {
+            reading.doubled.push(route.key());
+            if flags & NLM_F_APPEND != 0 { Change::LearnLast(route) } else { Change::Learn(route) }
+        }
+        other => other,
+    });
     Ok(())
 }

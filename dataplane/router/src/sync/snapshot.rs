@@ -48,6 +48,7 @@ impl Snapshot {
                 }
             }
             Change::Neighbour { neighbour: None, .. }
+            | Change::LearnLast(_)
             | Change::Unlearn(_)
             | Change::Supersede(_)
             | Change::NoLink(_)
