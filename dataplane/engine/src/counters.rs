@@ -284,7 +284,7 @@ impl Totals {
         let went = [self.transmitted.packets, self.passed.packets, self.consumed.packets, self.held];
         // Differences of sums may be below zero in single parts, so all of this goes round.
         let sum = |parts: &[u64]| parts.iter().fold(0u64, |sum, part| sum.wrapping_add(*part));
-        sum(&came).wrapping_sub(sum(&went)).wrapping_sub(sum(&self.dropped)) as i64
+        sum(&came).wrapping_sub(sum(&went)).wrapping_sub(sum(&*self.dropped)) as i64
     }
 
     /// The same for what came in by one port, when these are its totals: what left by any port counts as gone.
