@@ -43,6 +43,8 @@ enum Command {
     Replay(commands::replay::Arguments),
     /// Look at captures, and make traffic up
     Pcap(commands::pcap::Arguments),
+    /// Run weir: move packets as a configuration says, and answer at the control socket
+    Run(commands::run::Arguments),
     #[command(flatten)]
     Live(Live),
     /// The privileged half of `weir run`, which starts it
@@ -122,6 +124,7 @@ fn main() -> ExitCode {
             .map(|()| exit::Code::Ok)
             .map_err(exit::Failure::from),
         Command::Broker(arguments) => commands::broker::run(&arguments),
+        Command::Run(run) => commands::run::run(&run, &arguments.socket, &output),
         Command::Live(command) => live(&command, &arguments.socket, &output),
         Command::Inspect(arguments) => commands::inspect::run(&arguments, &output),
         Command::Replay(arguments) => commands::replay::run(&arguments, &output),

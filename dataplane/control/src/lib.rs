@@ -8,6 +8,8 @@
 
 pub mod action;
 pub mod client;
+pub mod daemon;
+pub mod live;
 pub mod metrics;
 pub mod notify;
 pub mod openapi;

@@ -1,4 +1,4 @@
-//! Locked memory: a umem is pinned, and counts against `RLIMIT_MEMLOCK` unless `CAP_IPC_LOCK` makes it moot.
+//! Limits that a process may raise for itself. Locked memory: a umem is pinned, and counts against `RLIMIT_MEMLOCK` unless `CAP_IPC_LOCK` makes it moot.
 
 use std::io;
 
@@ -33,6 +33,20 @@ pub fn raise_locked_memory() -> Locked {
         Ok(limit) => Locked::Limited(limit.rlim_cur),
         Err(_) => Locked::Limited(now.rlim_cur),
     }
+}
+
+/// Raises the number of descriptors that may be open to what this process may ask for, and says how many that is;
+/// `None` when the kernel does not say.
+pub fn raise_descriptors() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes `limit`, which lives here.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
+        return None;
+    }
+    let wanted = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
+    // SAFETY: the kernel reads `wanted`, which lives here.
+    let raised = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &wanted) } == 0;
+    Some(if raised { wanted.rlim_cur } else { limit.rlim_cur })
 }
 
 fn locked_memory() -> io::Result<libc::rlimit> {

@@ -16,6 +16,7 @@ pub(crate) mod pcap;
 pub(crate) mod prog;
 pub(crate) mod replay;
 pub(crate) mod route;
+pub(crate) mod run;
 pub(crate) mod stats;
 pub(crate) mod top;
 pub(crate) mod trace;

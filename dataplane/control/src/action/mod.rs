@@ -150,7 +150,7 @@ actions! {
     ProgramHistory: GET "/v1/programs/{program}/history", Read Quick, 0 KiB, 2 s, { path program: String } -> reply::History;
     /// Takes a program out.
     ProgramUnload: DELETE "/v1/programs/{program}", Admin Change, 0 KiB, 60 s, { path program: String } -> reply::Applied;
-    /// Runs a program on one packet, beside the traffic, on copies of its maps' values.
+    /// Runs a program on one packet, beside the traffic, on maps of its own that hold what the configuration gives them.
     ProgramRun: POST "/v1/programs/{program}/run", Admin Slow, 1024 KiB, 30 s, { path program: String, body run: Json<reply::Run> } -> reply::Ran;
     /// A program's instructions, machine code or source.
     ProgramDump: GET "/v1/programs/{program}/dump/{form}", Read Slow, 0 KiB, 10 s, { path program: String, path form: Form } -> reply::Dump;

@@ -118,13 +118,16 @@ pub struct Applied {
     pub confirm_by: Option<String>,
 }
 
-/// Where all packets went: `rx + cloned = tx + pass + drop + consumed + held`, or packets were lost.
+/// Where all packets went: `rx + cloned + made = tx + pass + drop + consumed + held`, or packets were lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Conservation {
     /// Came in.
     pub rx: u64,
     /// Copies that programs made.
     pub cloned: u64,
+    /// Made by weir or given by the host.
+    #[serde(default)]
+    pub made: u64,
     /// Went out.
     pub tx: u64,
     /// Went to the host.

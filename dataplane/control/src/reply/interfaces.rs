@@ -107,6 +107,9 @@ pub struct RouteAnswer {
     pub schema: String,
     /// The address.
     pub address: String,
+    /// `forward`, `host`, `blackhole`, `unreachable`, `prohibit` or `no-route`.
+    #[serde(default)]
+    pub fate: String,
     /// The route that covers it; absent when none does.
     pub route: Option<Route>,
     /// The next hop's link address, when it is known.

@@ -21,7 +21,7 @@ use super::lanes::Lanes;
 use super::path;
 use super::peer::Peer;
 use crate::action::field::{Parts, Place};
-use crate::action::{Kind, Role, Row};
+use crate::action::{Action, Kind, Role, Row};
 use crate::problem::{Cause, Problem};
 use crate::reply::Content;
 
@@ -47,6 +47,13 @@ impl State {
         let (bodies, requests) = (Semaphore::new(BODIES_KIB), AtomicU64::new(0));
         let description = crate::openapi::text().into();
         Self { lanes: Lanes::new(backend), audit, bodies, description, requests }
+    }
+}
+
+impl State {
+    /// Does an action that came by no socket.
+    pub(super) async fn act(&self, action: &Action, peer: Peer) -> Result<Given, Problem> {
+        self.lanes.run(action.kind(), action.encode(), peer).await
     }
 }
 

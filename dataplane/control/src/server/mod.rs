@@ -35,7 +35,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tower::Service;
 
-use crate::action::{Kind, Role};
+use crate::action::{Action, Kind, Role};
 use crate::problem::{Cause, Problem};
 pub use backend::{Backend, Given, json};
 use guarded::Guarded;
@@ -60,6 +60,7 @@ pub struct Server {
     policy: Policy,
     whole: Router,
     scraped: Router,
+    state: Arc<dispatch::State>,
     table: Arc<Table>,
     stop: watch::Receiver<bool>,
 }
@@ -76,10 +77,17 @@ impl Server {
         Self {
             policy,
             whole: dispatch::router(Arc::clone(&state), Kind::ALL),
-            scraped: dispatch::router(state, &SCRAPED),
+            scraped: dispatch::router(Arc::clone(&state), &SCRAPED),
+            state,
             table: Arc::default(),
             stop,
         }
+    }
+
+    /// Does an action for the daemon itself, in its lane, as if somebody had asked.
+    pub async fn act(&self, action: &Action) -> Result<Given, Problem> {
+        let peer = Peer { uid: self.policy.owner, gid: 0, pid: None, role: Some(Role::Admin) };
+        self.state.act(action, peer).await
     }
 
     /// Answers at a Unix socket until told to stop.
