@@ -9,6 +9,7 @@
 pub mod action;
 pub mod client;
 pub mod daemon;
+pub mod devices;
 pub mod live;
 pub mod metrics;
 pub mod notify;

@@ -1,15 +1,14 @@
 //! `weir run`: the daemon.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::anyhow;
 use clap::Args;
 use weir_control::daemon::{self, Options, RunError};
 use weir_control::notify::Notifier;
+use weir_control::privileges::{Access, Confinement};
 use weir_engine::build::BuildError;
 use weir_engine::live::ChangeError;
-use weir_io::afxdp::Direct;
 
 use crate::daemon::SocketArgs;
 use crate::exit::{Code, Done, Failure};
@@ -30,6 +29,9 @@ pub(crate) struct Arguments {
     /// Log in JSON
     #[arg(long)]
     log_json: bool,
+    /// Keep every right that it is started with
+    #[arg(long)]
+    no_sandbox: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments, socket: &SocketArgs, output: &Output) -> Done {
@@ -39,7 +41,10 @@ pub(crate) fn run(arguments: &Arguments, socket: &SocketArgs, output: &Output) -
         return Ok(Code::Ok);
     }
     daemon::log::start(arguments.log_json);
-    let mut options = Options::new(Arc::new(Direct::new()));
+    let confinement = if arguments.no_sandbox { Confinement::Open } else { Confinement::Sandboxed };
+    // Before any other thread is there: the broker is made of this process.
+    let access = Access::start(confinement).map_err(|error| Failure::new(Code::Unsupported, error))?;
+    let mut options = Options::new(access, confinement);
     // The configuration names the socket, unless somebody else does.
     let usual = socket.sock == PathBuf::from(weir_control::SOCKET);
     options.socket = (!usual).then(|| socket.sock.clone());
@@ -64,6 +69,8 @@ fn failure(error: RunError) -> Failure {
         | RunError::Build(BuildError::Load(error)) => Failure::from(error),
         RunError::Config(_) | RunError::Build(_) => Failure::new(Code::Usage, error),
         RunError::Start(_) | RunError::Settle(_) => Failure::new(Code::Unsupported, error),
-        RunError::Socket { .. } | RunError::System { .. } => Failure::new(Code::Failed, error),
+        RunError::Socket { .. } | RunError::System { .. } | RunError::BrokerGone => {
+            Failure::new(Code::Failed, error)
+        }
     }
 }

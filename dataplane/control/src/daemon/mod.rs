@@ -1,12 +1,10 @@
 //! `weir run`: from a configuration file to packets that flow, and to a clean end.
 //!
-//! One thread answers ([`crate::server`]), others work ([`Live`]). What needs privileges is asked of a [`Kernel`],
-//! which the caller gives: this process's own rights, or another process that has them.
+//! One thread answers ([`crate::server`]), others work ([`Live`]). What needs privileges is asked of
+//! [`Access`], so that this process gives up its own ([`privileges`](crate::privileges)) before a port is open.
 
 pub mod log;
-mod opener;
 mod signals;
-mod snapshots;
 mod socket;
 
 use std::fs::OpenOptions;
@@ -18,42 +16,39 @@ use std::time::Duration;
 use tokio::sync::watch;
 use weir_engine::build::{self, BuildError};
 use weir_engine::live::{ChangeError, Desired, Ended, Live, StartError, StartOptions, WorkerStart};
-use weir_io::afxdp::Kernel;
 
+use crate::devices::Devices;
 use crate::live::LiveBackend;
 use crate::notify::Notifier;
+use crate::privileges::{self, Access, Confinement, SettleError, Settled};
 use crate::server::audit::Audit;
 use crate::server::{Policy, Server};
-use opener::KernelOpener;
+use signals::Why;
 
 /// How long workers and ports may take to end.
 const END: Duration = Duration::from_secs(5);
 /// Threads for what is asked: quick actions, slow ones, files.
 const THREADS: usize = 24;
 
-/// What happens between reading the configuration and opening ports: giving up privileges, for instance.
-pub type Settle = Box<dyn FnOnce(&weir_engine::Config) -> Result<(), String>>;
-
 /// How to run.
 pub struct Options {
-    /// What only the privileged can do.
-    pub kernel: Arc<dyn Kernel>,
+    /// Who does what only the privileged can.
+    pub access: Arc<Access>,
+    /// Whether rights are given up.
+    pub confinement: Confinement,
     /// The socket, if it is not the configuration's.
     pub socket: Option<PathBuf>,
     /// A file for the audit log.
     pub audit: Option<PathBuf>,
-    /// Done after the socket is bound and before ports are opened.
-    pub settle: Option<Settle>,
-    /// What each worker's thread does first.
-    pub begin: Option<WorkerStart>,
     /// Who is told that it is ready, and that it lives.
     pub notifier: Notifier,
 }
 
 impl Options {
-    /// The usual ones, with this kernel.
-    pub fn new(kernel: Arc<dyn Kernel>) -> Self {
-        Self { kernel, socket: None, audit: None, settle: None, begin: None, notifier: Notifier::silent() }
+    /// The usual ones, with this access to the kernel.
+    pub fn new(access: Access, confinement: Confinement) -> Self {
+        let access = Arc::new(access);
+        Self { access, confinement, socket: None, audit: None, notifier: Notifier::silent() }
     }
 }
 
@@ -78,8 +73,11 @@ pub enum RunError {
         text: String,
     },
     /// Privileges could not be given up.
-    #[error("{0}")]
-    Settle(String),
+    #[error(transparent)]
+    Settle(#[from] SettleError),
+    /// The process that keeps the privileges has ended, and devices were given back.
+    #[error("the broker has ended: devices are as they were found, and no packet comes any more")]
+    BrokerGone,
     /// The system does not give what is needed.
     #[error("{what}: {source}")]
     System {
@@ -119,13 +117,13 @@ pub fn run(path: &Path, options: Options) -> Result<Ended, RunError> {
             file.and_then(Audit::file).map_err(system(path.display().to_string()))?
         }
     };
-    let store = snapshots::open(&daemon)?;
-    if let Some(settle) = options.settle {
-        settle(&desired.config).map_err(RunError::Settle)?;
+    settle(&desired.config, options.confinement)?;
+    let devices = Devices::new(&desired.config, Arc::clone(&options.access) as _);
+    let begin = Some(begin(options.confinement));
+    let live = Live::start(desired, StartOptions { begin, ..StartOptions::new(devices) })?;
+    for note in live.restoration().notes.iter() {
+        tracing::warn!("{note}");
     }
-    let opener = Arc::new(KernelOpener::new(&desired.config, options.kernel));
-    let live = Live::start(desired, StartOptions { begin: options.begin, ..StartOptions::new(opener) })?;
-    let keeper = snapshots::keep(store, &live, daemon.snapshot_every.0)?;
     let backend = LiveBackend::new(Arc::clone(&live));
     let (stop, stopped) = watch::channel(false);
     let server = Server::new(backend, policy, audit, stopped);
@@ -141,19 +139,39 @@ pub fn run(path: &Path, options: Options) -> Result<Ended, RunError> {
             tokio::spawn(server.clone().tcp(tokio::net::TcpListener::from_std(scrape)?));
         }
         let attending = tokio::spawn(server.clone().unix(listener.listen()?));
-        signals::attend(path, &server, &live, options.notifier).await?;
+        let attended = signals::attend(path, &server, &live, &options.access, options.notifier).await;
         let _ = stop.send(true);
         // Those who are being answered have two seconds.
         let _ = attending.await;
-        io::Result::Ok(())
+        attended
     };
     let served = runtime.block_on(serving);
     runtime.shutdown_timeout(Duration::from_secs(1));
-    if let Some(keeper) = keeper {
-        keeper.end();
-    }
     let ended = live.shutdown(END);
     drop(listener);
-    served.map_err(system("the control thread"))?;
-    Ok(ended)
+    match served.map_err(system("the control thread"))? {
+        Why::Asked => Ok(ended),
+        Why::BrokerGone => Err(RunError::BrokerGone),
+    }
+}
+
+/// Gives up what the daemon needs no more, and says so.
+fn settle(config: &weir_engine::Config, confinement: Confinement) -> Result<(), RunError> {
+    let Settled { user, report } = privileges::settle(config, confinement)?;
+    let user = user.unwrap_or_else(|| "the same".to_owned());
+    match report {
+        Some(report) => tracing::info!(user, "{report}"),
+        None => tracing::warn!(user, "there is no sandbox, as asked: this process keeps every right it has"),
+    }
+    Ok(())
+}
+
+/// What each worker does first.
+fn begin(confinement: Confinement) -> WorkerStart {
+    Arc::new(move |worker| {
+        if let Some(report) = privileges::settle_worker(confinement) {
+            tracing::debug!(worker, "{report}");
+        }
+        Ok(())
+    })
 }

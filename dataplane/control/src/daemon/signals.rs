@@ -11,39 +11,56 @@ use weir_engine::live::Live;
 use crate::action::Action;
 use crate::action::field::Toml;
 use crate::notify::{Beat, Notifier};
+use crate::privileges::Access;
 use crate::server::{Given, Server};
 
-/// Between two looks at the workers when no watchdog asks.
-const LOOK: Duration = Duration::from_secs(5);
+/// Between two looks at the workers and at the broker when no watchdog asks more often.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Why it is time to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Somebody said so.
+    Asked,
+    /// Nobody is there any more who could open a port.
+    BrokerGone,
+}
 
 /// Attends to signals until one says that it is time to end.
 pub(super) async fn attend(
     path: &Path,
     server: &Server,
     live: &Arc<Live>,
+    access: &Access,
     mut notifier: Notifier,
-) -> io::Result<()> {
+) -> io::Result<Why> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let mut look = tokio::time::interval(notifier.beat_every().unwrap_or(LOOK));
+    let mut look = tokio::time::interval(notifier.beat_every().unwrap_or(LOOK).min(LOOK));
     tell(notifier.ready(&words(live)));
     tracing::info!("{}", words(live));
-    loop {
+    let why = loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break Why::Asked,
+            _ = interrupt.recv() => break Why::Asked,
             _ = hangup.recv() => {
                 tell(notifier.reloading());
                 reload(path, server).await;
                 tell(notifier.ready(&words(live)));
             }
-            _ = look.tick() => beat(live, &mut notifier).await,
+            _ = look.tick() => {
+                if access.is_gone() {
+                    tracing::error!("the broker has ended");
+                    break Why::BrokerGone;
+                }
+                beat(live, &mut notifier).await;
+            }
         }
-    }
+    };
     tell(notifier.stopping("ending"));
     tracing::info!("ending");
-    Ok(())
+    Ok(why)
 }
 
 /// One line on what runs.

@@ -19,7 +19,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use weir_engine::live::{Current, Live};
-use weir_engine::observe::Journal;
 
 use crate::action::Action;
 use crate::action::field::Octets;
@@ -27,14 +26,10 @@ use crate::problem::{Cause, Problem};
 use crate::reply::{self, schema, time};
 use crate::server::{Backend, Given, Peer, json};
 
-/// Lines of `bpf_trace_printk` that are kept for those who ask late.
-const LINES: usize = 4096;
-
 /// A running weir that answers.
 pub struct LiveBackend {
     live: Arc<Live>,
     started: (SystemTime, Instant),
-    lines: Arc<Journal<weir_engine::env::TraceLine>>,
     traces: Mutex<observe::Traces>,
     digests: Mutex<programs::Digests>,
     streams: observe::Streams,
@@ -51,22 +46,9 @@ impl std::fmt::Debug for LiveBackend {
 impl LiveBackend {
     /// Answers for this weir.
     pub fn new(live: Arc<Live>) -> Arc<Self> {
-        let lines = Arc::new(Journal::new(LINES));
-        if let Some(traces) = live.traces() {
-            let journal = Arc::clone(&lines);
-            let thread = std::thread::Builder::new().name("weir-traces".to_owned());
-            let spawned = thread.spawn(move || {
-                traces.into_iter().for_each(|line| journal.say(line));
-                journal.close();
-            });
-            if let Err(error) = spawned {
-                tracing::warn!(%error, "what programs trace is not read");
-            }
-        }
         Arc::new(Self {
             live,
             started: (SystemTime::now(), Instant::now()),
-            lines,
             traces: Mutex::default(),
             digests: Mutex::default(),
             streams: observe::Streams::default(),

@@ -113,10 +113,10 @@ impl LiveBackend {
     /// Lines of all programs: which one said it, a line does not tell.
     pub(super) fn tracelog(&self, program: &str) -> Result<Given, Problem> {
         self.program_name(program)?;
-        let journal = Arc::clone(&self.lines);
+        let observers = Arc::clone(self.live.observers());
         self.streams.start(move |feed| {
-            let mut from = journal.next();
-            while let Some(lines) = journal.read(from, 64, LOOK) {
+            let mut from = observers.lines.next();
+            while let Some(lines) = observers.lines.read(from, 64, LOOK) {
                 for line in lines {
                     from = line.number + 1;
                     let said = json!({ "worker": line.said.worker, "text": line.said.text });

@@ -74,6 +74,18 @@ pub trait Opener: Send + Sync {
         umem: &Arc<Umem>,
     ) -> Result<Vec<Box<dyn Port>>, OpenError>;
 
+    /// Opens the way of an interface to the host: where packets go that are meant for it. One port for each
+    /// worker, or none at all when there is no host to give them to.
+    fn host(
+        &self,
+        interface: &Interface,
+        plan: &PortPlan,
+        workers: usize,
+    ) -> Result<Vec<Box<dyn Port>>, OpenError> {
+        let _ = (interface, plan, workers);
+        Ok(Vec::new())
+    }
+
     /// Frames that the port of an interface may hold in its rings, all workers together.
     fn frames(&self, interface: &Interface, workers: usize) -> usize {
         match interface.driver() {
