@@ -12,3 +12,4 @@ pub mod mirror;
 pub mod net;
 pub mod packet_text;
 pub mod program;
+pub mod selftests;
