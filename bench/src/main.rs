@@ -1,11 +1,12 @@
 //! Speed, as ratios measured side by side in one run. `bench/README.md` says how to read them.
 
 mod machine;
+mod objects;
 mod pipeline;
 mod programs;
 mod table;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
@@ -14,7 +15,9 @@ use weir_sys::affinity;
 use crate::machine::Machine;
 
 const USAGE: &str = "weir-bench [--json FILE] [--rounds N] [--programs | --pipelines]
-  Prints medians of N rounds (5) in which the sides take turns.";
+  Prints medians of N rounds (5) in which the sides take turns.
+weir-bench --objects FOLDER... [--judge PROGRAM]... [--json FILE] [-v]
+  Compares verifiers, the kernel's and weir's, on the objects in the folders.";
 
 /// What was asked for.
 struct Arguments {
@@ -22,11 +25,22 @@ struct Arguments {
     rounds: usize,
     programs: bool,
     pipelines: bool,
+    objects: Vec<PathBuf>,
+    judges: Vec<PathBuf>,
+    verbose: bool,
 }
 
 fn arguments() -> Result<Option<Arguments>> {
-    let mut arguments = Arguments { json: None, rounds: 5, programs: true, pipelines: true };
-    let mut words = std::env::args().skip(1);
+    let mut arguments = Arguments {
+        json: None,
+        rounds: 5,
+        programs: true,
+        pipelines: true,
+        objects: Vec::new(),
+        judges: Vec::new(),
+        verbose: false,
+    };
+    let mut words = std::env::args().skip(1).peekable();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--json" => arguments.json = Some(words.next().context("--json: wanted a file")?.into()),
@@ -36,6 +50,13 @@ fn arguments() -> Result<Option<Arguments>> {
             }
             "--programs" => arguments.pipelines = false,
             "--pipelines" => arguments.programs = false,
+            "--objects" => {
+                while let Some(folder) = words.next_if(|word| !word.starts_with('-')) {
+                    arguments.objects.push(folder.into());
+                }
+            }
+            "--judge" => arguments.judges.push(words.next().context("--judge: wanted a program")?.into()),
+            "-v" | "--verbose" => arguments.verbose = true,
             "-h" | "--help" => return Ok(None),
             other => bail!("`{other}` is not understood\n{USAGE}"),
         }
@@ -59,6 +80,11 @@ fn main() -> Result<()> {
         println!("{USAGE}");
         return Ok(());
     };
+    if !arguments.objects.is_empty() {
+        let results = objects::compare(&arguments.objects, &arguments.judges)?;
+        print!("{}", objects::text(&results, arguments.verbose));
+        return write_json(arguments.json.as_deref(), &results);
+    }
     let machine = Machine::here();
     let kernel = weir_sys::bpf::available();
     if let Err(why) = &kernel {
@@ -75,9 +101,11 @@ fn main() -> Result<()> {
     let load_after = std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned();
     let results = Results { schema: "weir.v1.bench", machine, rounds, programs, pipelines, load_after };
     print!("{}", table::text(&results));
-    if let Some(path) = arguments.json {
-        let text = serde_json::to_string_pretty(&results)? + "\n";
-        std::fs::write(&path, text).with_context(|| path.display().to_string())?;
-    }
-    Ok(())
+    write_json(arguments.json.as_deref(), &results)
+}
+
+fn write_json(path: Option<&Path>, results: &impl Serialize) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let text = serde_json::to_string_pretty(results)? + "\n";
+    std::fs::write(path, text).with_context(|| path.display().to_string())
 }

@@ -18,7 +18,7 @@ pub struct LoadAttr<'a> {
     pub insns: &'a [u8],
     /// Licence text.
     pub license: &'a str,
-    /// 0 for no log, 1 or 2 for the verifier's.
+    /// 0 for no log, 1 or 2 for the verifier's; 4 added or alone, for what verifying took.
     pub log_level: u32,
     /// `BPF_F_*` load flags.
     pub flags: u32,
@@ -112,6 +112,7 @@ pub struct TestRunOutput {
 #[derive(Debug)]
 pub struct KernelProgram {
     fd: OwnedFd,
+    log: String,
 }
 
 impl KernelProgram {
@@ -144,10 +145,17 @@ impl KernelProgram {
         // SAFETY: `ProgLoadAttr` mirrors the prog-load part of `union bpf_attr`. `insns`, `license`,
         // `func_info` and `log` outlive the call and have the lengths given; the licence ends in NUL.
         let result = unsafe { bpf(Command::ProgLoad, &mut load) };
-        result.map(|fd| Self { fd: own(fd) }).map_err(|source| {
-            let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
-            LoadError { source, log: String::from_utf8_lossy(&log[..end]).into_owned() }
-        })
+        let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+        let log = String::from_utf8_lossy(&log[..end]).into_owned();
+        match result {
+            Ok(fd) => Ok(Self { fd: own(fd), log }),
+            Err(source) => Err(LoadError { source, log }),
+        }
+    }
+
+    /// The verifier's log, if one was asked for.
+    pub fn log(&self) -> &str {
+        &self.log
     }
 
     /// The descriptor, to put into prog arrays.
