@@ -4,6 +4,7 @@ use clap::Subcommand;
 use weir_control::Action;
 use weir_control::reply::{Interface, Interfaces};
 
+use super::doctor::running::losses;
 use crate::daemon::Daemon;
 use crate::exit::{Code, Done};
 use crate::output::{Colour, Output, table};
@@ -86,11 +87,10 @@ fn described(interface: &Interface, output: &Output) -> String {
 fn queues(interface: &Interface) -> String {
     let rows = interface.queues.iter().map(|queue| {
         let frames = [queue.fill, queue.rx, queue.tx, queue.completion].map(|frames| frames.to_string());
-        let troubles = queue.xsk.iter().filter(|(_, count)| **count > 0);
-        let troubles: Vec<String> = troubles.map(|(name, count)| format!("{name} {count}")).collect();
+        let troubles = losses(&queue.xsk).map(|(name, count)| format!("{name} {count}"));
         let mut row = vec![queue.queue.to_string(), queue.worker.to_string()];
         row.extend(frames);
-        row.push(troubles.join("  "));
+        row.push(troubles.collect::<Vec<_>>().join("  "));
         row
     });
     table(&["queue", "worker", "fill", "rx", "tx", "completion", "losses"], 7, rows.collect())

@@ -9,7 +9,7 @@ mod device;
 mod facts;
 mod machine;
 mod network;
-mod running;
+pub(crate) mod running;
 
 use clap::Args;
 use serde::Serialize;

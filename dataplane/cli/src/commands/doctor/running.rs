@@ -1,5 +1,7 @@
 //! What a running weir says of itself: ports, workers, rings, and whether every packet is accounted for.
 
+use std::collections::BTreeMap;
+
 use weir_control::Action;
 use weir_control::reply::{Interface, Interfaces, Stats};
 
@@ -35,6 +37,14 @@ const TROUBLES: [(&str, &str, &str); 5] = [
     ("rx_invalid_descs", "the kernel refused frames that we offered: this is our fault", "tell us of it"),
     ("tx_invalid_descs", "the kernel refused packets that we sent: this is our fault", "tell us of it"),
 ];
+
+/// The counters of a queue that tell of packets lost, as far as they have counted any.
+pub(crate) fn losses(xsk: &BTreeMap<String, u64>) -> impl Iterator<Item = (&str, u64)> {
+    let told = xsk
+        .iter()
+        .filter(|(name, count)| **count > 0 && TROUBLES.iter().any(|(trouble, ..)| trouble == name));
+    told.map(|(name, count)| (name.as_str(), *count))
+}
 
 impl Running {
     /// The daemon that answers, if one does.

@@ -9,6 +9,7 @@ use clap::Args;
 use weir_control::Action;
 use weir_control::reply::Stats;
 
+use super::doctor::running::losses;
 use super::prog::{equation, seconds};
 use crate::daemon::Daemon;
 use crate::exit::{Code, Done, Failure};
@@ -224,9 +225,7 @@ fn rings(now: &Stats) -> String {
         queue.frames.get(ring).map_or("-".to_owned(), |frames| grouped(*frames))
     };
     let rows = now.queues.iter().map(|queue| {
-        let troubles = queue.xsk.iter().filter(|(_, count)| **count > 0);
-        let troubles: Vec<String> =
-            troubles.map(|(name, count)| format!("{name} {}", grouped(*count))).collect();
+        let troubles = losses(&queue.xsk).map(|(name, count)| format!("{name} {}", grouped(count)));
         vec![
             queue.interface.clone(),
             queue.queue.to_string(),
@@ -235,7 +234,7 @@ fn rings(now: &Stats) -> String {
             frames(queue, "rx"),
             frames(queue, "tx"),
             frames(queue, "completion"),
-            troubles.join("  "),
+            troubles.collect::<Vec<_>>().join("  "),
         ]
     });
     let headers = ["interface", "queue", "worker", "fill", "rx", "tx", "completion", "losses"];

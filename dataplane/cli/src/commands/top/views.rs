@@ -2,6 +2,7 @@
 
 use weir_control::reply::Stats;
 
+use crate::commands::doctor::running::losses;
 use crate::commands::prog::{equation, seconds};
 use crate::output::bytes;
 use crate::rates::{self, scaled};
@@ -188,8 +189,6 @@ fn workers(now: &Stats, before: &Stats) -> Vec<Row> {
 fn queues(now: &Stats) -> Vec<Row> {
     let rows = now.queues.iter().map(|queue| {
         let frames = |ring: &str| count(queue.frames.get(ring).copied().unwrap_or_default());
-        // Not `tx_ring_empty_descs`: it counts also when there is nothing to send.
-        let lost = queue.xsk.iter().filter(|(name, _)| *name != "tx_ring_empty_descs");
         let cells = vec![
             word(&queue.interface),
             number(f64::from(queue.queue), queue.queue.to_string()),
@@ -198,7 +197,7 @@ fn queues(now: &Stats) -> Vec<Row> {
             frames("rx"),
             frames("tx"),
             frames("completion"),
-            count(lost.map(|(_, count)| count).sum()),
+            count(losses(&queue.xsk).map(|(_, count)| count).sum()),
         ];
         Row { key: format!("{} {}", queue.interface, queue.queue), cells }
     });
