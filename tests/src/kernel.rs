@@ -3,15 +3,17 @@
 //! A [`KernelSet`] is what an object becomes in the kernel: its maps created and filled, its programs
 //! loaded with map references turned into descriptors, its prog arrays filled.
 
+use std::collections::HashMap;
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result, bail};
-use weir_ebpf::abi::Helper;
 use weir_ebpf::abi::map_kind::create_flags;
+use weir_ebpf::abi::{Helper, Kfunc};
 use weir_ebpf::isa::{Imm64, Insn};
 use weir_ebpf::program::{Function, Initial};
 use weir_ebpf::{MapSpec, Program, encode};
+use weir_object::btf::{Btf, Kind};
 use weir_sys::bpf::{KernelBtf, KernelMap, KernelProgram, LoadAttr, MapAttr};
 
 /// Why the kernel cannot be asked here; prints the sentence that a skipped test owes its reader.
@@ -123,6 +125,9 @@ pub fn load_program(program: &Program, maps: &[KernelMap], log_level: u32) -> Re
     let mut insns = program.insns.clone();
     let mut callbacks = false;
     for insn in &mut insns {
+        if let Insn::CallKfunc { btf_id, .. } = insn {
+            *btf_id = kernel_function(*btf_id)?;
+        }
         let Insn::LoadImm64 { value, .. } = insn else { continue };
         match value {
             Imm64::Map(map) | Imm64::MapValue { map, .. } => *map = descriptor(*map)?,
@@ -147,6 +152,22 @@ pub fn load_program(program: &Program, maps: &[KernelMap], log_level: u32) -> Re
         func_info: kernel_btf.as_ref().zip(btf.as_ref()).map(|(fd, (_, info))| (fd.fd(), info.as_slice())),
     };
     Ok(KernelProgram::load(&attr)?)
+}
+
+/// The BTF id of a kernel function in this kernel; what weir has no name for stays.
+fn kernel_function(number: i32) -> Result<i32> {
+    static IDS: OnceLock<HashMap<String, u32>> = OnceLock::new();
+    let Some(kfunc) = Kfunc::new(number) else { return Ok(number) };
+    if IDS.get().is_none() {
+        let bytes = std::fs::read("/sys/kernel/btf/vmlinux").context("the kernel's BTF")?;
+        let btf = Btf::parse(&bytes)?;
+        let functions = btf.iter().filter(|(_, found)| matches!(found.kind, Kind::Function { .. }));
+        let ids = functions.map(|(id, found)| (btf.text(found.name).to_owned(), id)).collect();
+        let _ = IDS.set(ids);
+    }
+    let id = IDS.get().and_then(|ids| ids.get(kfunc.name()));
+    let id = id.with_context(|| format!("this kernel has no {}", kfunc.name()))?;
+    Ok(i32::try_from(*id)?)
 }
 
 /// The least BTF that names each function, and its `func_info`: the kernel asks for both before it

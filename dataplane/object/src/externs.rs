@@ -1,14 +1,15 @@
 //! What undefined symbols stand for: the kernel's configuration, kernel symbols, kernel functions.
 //!
-//! weir is no kernel, so a kernel symbol is absent: a weak one reads as 0 (and a call of a weak
-//! function cannot be reached by a sound program), a strong one is refused by name.
+//! weir is no kernel, so a kernel symbol is absent but for the kernel functions that it has itself
+//! (`weir_ebpf::abi::Kfunc`): a weak one reads as 0 (and a call of a weak function cannot be reached by a
+//! sound program), a strong one is refused by name.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use weir_ebpf::MapSpec;
-use weir_ebpf::abi::MapKind;
 use weir_ebpf::abi::map_kind::create_flags;
+use weir_ebpf::abi::{Kfunc, MapKind};
 use weir_ebpf::program::Initial;
 
 use crate::btf::{Btf, Kind};
@@ -35,6 +36,8 @@ pub(crate) enum Extern {
         /// Whether it has a value.
         known: bool,
     },
+    /// A kernel function that weir has.
+    Kfunc(Kfunc),
     /// A weak symbol that nobody defines.
     Absent,
     /// A strong one.
@@ -60,8 +63,11 @@ pub(crate) fn externs(elf: &Elf<'_>, btf: Option<&Btf>, maps: &mut Vec<Declared>
                 let known = value.is_some() || symbol.weak;
                 Extern::Config { map: maps.len(), offset: offset as u32, size: *size as u32, known }
             }
-            None if symbol.weak => Extern::Absent,
-            None => Extern::Unknown,
+            None => match Kfunc::named(symbol.name) {
+                Some(kfunc) => Extern::Kfunc(kfunc),
+                None if symbol.weak => Extern::Absent,
+                None => Extern::Unknown,
+            },
         };
         externs.insert(symbol.name.to_owned(), meaning);
     }
@@ -112,7 +118,9 @@ fn config_value(name: &str) -> Option<u64> {
 pub(crate) fn unknown(name: &str, called: bool) -> Fault {
     let hint = match called {
         _ if name.starts_with("CONFIG_") => "declare it `extern … __kconfig __weak`, or set it as a global",
-        true => "define it in the object; kernel functions weir has none",
+        true => {
+            "define it in the object, or declare it `__weak` and test its address; weir has the kernel functions bpf_dynptr_*, bpf_iter_num_* and bpf_xdp_metadata_rx_*"
+        }
         false => "weir has no kernel symbols; declare it `__weak` and test its address",
     };
     Fault::UnknownExtern { name: name.to_owned(), hint }

@@ -159,6 +159,17 @@ fn apply(
             linked.raw[slot].imm = object.map_index(map)? as i32;
             linked.raw[second].imm = offset as i32;
         }
+        Target::Kfunc(kfunc) if insn.code == CALL => {
+            linked.raw[slot].src = pseudo::KFUNC_CALL;
+            linked.raw[slot].off = 0;
+            linked.raw[slot].imm = kfunc as i32;
+        }
+        Target::Kfunc(kfunc) => {
+            // Programs compare the address with null, and that is all it is good for.
+            linked.raw[slot].src = 0;
+            linked.raw[slot].imm = kfunc as i32;
+            linked.raw[second].imm = 0;
+        }
         Target::Absent if insn.code == CALL => {
             linked.raw[slot].src = 0;
             linked.raw[slot].off = 0;

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use weir_ebpf::RawInsn;
+use weir_ebpf::abi::Kfunc;
 use weir_ebpf::isa::code::LD_IMM64;
 
 use crate::elf::{Elf, Symbol};
@@ -31,6 +32,8 @@ pub(crate) enum Target {
     },
     /// A function to call, or whose address to take.
     Function(usize),
+    /// A kernel function that weir has: not 0 as an address.
+    Kfunc(Kfunc),
     /// An absent symbol: 0 as an address, an impossible helper as a call.
     Absent,
 }
@@ -162,6 +165,7 @@ impl<'a> Names<'a> {
         match self.externs.get(name) {
             Some(Extern::Config { known: false, .. } | Extern::Unknown) | None => Err(unknown(name, called)),
             Some(Extern::Config { map, offset, .. }) => Ok(Target::Value { map: *map, offset: *offset }),
+            Some(Extern::Kfunc(kfunc)) => Ok(Target::Kfunc(*kfunc)),
             Some(Extern::Absent) => Ok(Target::Absent),
         }
     }

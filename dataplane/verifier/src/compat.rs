@@ -15,7 +15,7 @@ fn kind_allows(kind: MapKind, helper: Helper) -> bool {
         MapKind::ProgArray => helper == TailCall,
         MapKind::PerfEventArray => helper == PerfEventOutput,
         MapKind::Ringbuf => {
-            matches!(helper, RingbufOutput | RingbufReserve | RingbufQuery)
+            matches!(helper, RingbufOutput | RingbufReserve | RingbufReserveDynptr | RingbufQuery)
         }
         MapKind::StackTrace => helper == GetStackid,
         MapKind::CgroupArray => helper == SkbUnderCgroup,
@@ -41,7 +41,7 @@ fn helper_allows(helper: Helper, kind: MapKind) -> bool {
     match helper {
         TailCall => kind == MapKind::ProgArray,
         PerfEventOutput => kind == MapKind::PerfEventArray,
-        RingbufOutput | RingbufReserve | RingbufQuery => kind == MapKind::Ringbuf,
+        RingbufOutput | RingbufReserve | RingbufReserveDynptr | RingbufQuery => kind == MapKind::Ringbuf,
         GetStackid => kind == MapKind::StackTrace,
         SkbUnderCgroup => kind == MapKind::CgroupArray,
         RedirectMap => {

@@ -216,8 +216,10 @@ impl<'a> Explorer<'a> {
             Insn::MayGoto { off } => return self.may_goto(off),
             Insn::Call { helper } => return self.call_helper(helper),
             Insn::CallLocal { off } => return Ok(Step::To(self.call_local(off)?)),
-            Insn::CallKfunc { .. } => {
-                return self.refuse(Rule::KernelFunction, "calling kernel function is not allowed");
+            Insn::CallKfunc { btf_id, off: 0 } => return self.call_kfunc(btf_id),
+            Insn::CallKfunc { off, .. } => {
+                let message = format!("kernel functions of module BTF {off} are not there in user space");
+                return self.refuse(Rule::KernelFunction, message);
             }
             Insn::CallReg { .. } => return self.refuse(Rule::BadInstruction, "unknown opcode 8d"),
             Insn::Exit => return self.exit(),

@@ -9,7 +9,9 @@
 //! kernel/bpf/verifier.c of Linux 6.18 for a loader with CAP_BPF and CAP_PERFMON.
 //!
 //! Where weir differs from that kernel, on purpose:
-//! - It has no kernel functions, kernel variables, timers or socket fields, and refuses them by name.
+//! - It has no kernel variables, timers or socket fields, and of kernel functions those that
+//!   `weir_ebpf::abi::kfunc` names; it refuses the others by name.
+//! - A loop that begins its iterator anew in each turn must end by itself; the kernel accepts it.
 //! - Callbacks do not tail call; legacy packet access stays in the main function.
 //! - A loop around a callback's call must end by itself; the kernel takes the callback's turns for
 //!   progress and accepts loops without end.

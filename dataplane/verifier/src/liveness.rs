@@ -5,6 +5,7 @@
 
 use weir_ebpf::Program;
 use weir_ebpf::abi::helper::Helper;
+use weir_ebpf::abi::kfunc::Kfunc;
 use weir_ebpf::isa::{AtomicOp, Insn, Reg, Source};
 
 use crate::facts::RegSet;
@@ -65,7 +66,11 @@ fn reads(insn: &Insn) -> RegSet {
             Some(helper) => set(&Reg::ARGS[..helper.args().len()]),
             None => ARGUMENTS,
         },
-        Insn::CallLocal { .. } | Insn::CallKfunc { .. } => ARGUMENTS,
+        Insn::CallKfunc { btf_id, .. } => match Kfunc::new(btf_id) {
+            Some(kfunc) => set(&Reg::ARGS[..kfunc.args().len()]),
+            None => ARGUMENTS,
+        },
+        Insn::CallLocal { .. } => ARGUMENTS,
         Insn::CallReg { reg } => union(ARGUMENTS, set(&[reg])),
         Insn::Exit => set(&[Reg::R0]),
     }

@@ -7,7 +7,7 @@ use weir_ebpf::isa::Reg;
 
 use crate::Stats;
 use crate::scalar::Scalar;
-use crate::stack::{Byte, Slot};
+use crate::stack::{Byte, Slot, Thing, View};
 use crate::state::{Frame, State};
 use crate::value::{Kind, MapRef, Number, Pointer, Value};
 
@@ -99,12 +99,35 @@ fn stack_texts(program: &Program, frame: &Frame) -> Vec<String> {
         .map(|(index, slot)| {
             let off = -8 * (index as i32 + 1);
             let value = match slot.spilled_bytes() {
+                _ if slot.object.is_some() => object_text(slot),
                 8 => value_text(program, &slot.spilled),
                 _ => slot.bytes.iter().rev().map(|byte| byte_text(*byte)).collect(),
             };
             format!("fp{off}={value}")
         })
         .collect()
+}
+
+fn object_text(slot: &Slot) -> String {
+    let Some(object) = slot.object else { return String::new() };
+    match object.thing {
+        Thing::Dynptr(view) => {
+            let kind = match view {
+                View::Memory => "local",
+                View::Record => "ringbuf",
+                View::Skb => "skb",
+                View::Xdp => "xdp",
+            };
+            match object.reference {
+                0 => format!("dynptr_{kind}()"),
+                id => format!("dynptr_{kind}(ref_id={id})"),
+            }
+        }
+        Thing::Iterator { drained } => {
+            let state = if drained { "drained" } else { "active" };
+            format!("iter_num(ref_id={},state={state})", object.reference)
+        }
+    }
 }
 
 fn byte_text(byte: Byte) -> char {
@@ -161,7 +184,7 @@ fn pointer_text(program: &Program, pointer: &Pointer) -> String {
     }
     match pointer.kind {
         Kind::Packet { range } | Kind::PacketMeta { range } => parts.push(format!("r={range}")),
-        Kind::Record { bytes } => parts.push(format!("sz={bytes}")),
+        Kind::Record { bytes } | Kind::Memory { bytes, .. } => parts.push(format!("sz={bytes}")),
         Kind::Context
         | Kind::Stack { .. }
         | Kind::PacketEnd

@@ -3,11 +3,13 @@
 //! A state is kept at some of the prune points, with a link to the kept state it came from. It may
 //! cut off others once every path from it was walked to its end: then anything it covers is safe
 //! and terminates. A state that comes round to itself on its own path is an infinite loop; only
-//! `may_goto` and callbacks, which count their turns when they run, may come round.
+//! `may_goto` and callbacks, which count their turns when they run, may come round, and a path that asked
+//! the same iterator for its next number in between.
 
 use std::rc::Rc;
 
 use weir_ebpf::abi::helper::Helper;
+use weir_ebpf::abi::kfunc::Kfunc;
 use weir_ebpf::isa::{Insn, Reg};
 
 use crate::explore::{Check, Explorer};
@@ -155,7 +157,11 @@ impl Explorer<'_> {
             self.state.frame_mut().invocation = invocation;
         }
         let may_goto = matches!(insn, Insn::MayGoto { .. });
-        let forced = callback || may_goto;
+        let next = matches!(insn, Insn::CallKfunc { btf_id, .. } if btf_id == Kfunc::IterNumNext as i32);
+        // States with different iterators are never alike, so paths had better meet before one is begun.
+        let begins = matches!(insn, Insn::CallKfunc { btf_id, .. } if btf_id == Kfunc::IterNumNew as i32);
+        let counts = next && self.iterator_is_active();
+        let forced = callback || may_goto || next || begins;
         let jumps = self.jumps - self.seen.last_jumps;
         let walked = self.processed() - self.seen.last_processed;
         let mut keep = forced || jumps >= 2 && walked >= 8;
@@ -166,6 +172,7 @@ impl Explorer<'_> {
             let new = &self.state;
             if old.open > 0 {
                 let turned = may_goto && old.state.may_goto_turns != new.may_goto_turns
+                    || counts && old.state.iterator_turns != new.iterator_turns
                     || callback
                         && old.state.frame().invocation == new.frame().invocation
                         && old.state.frame().turns < new.frame().turns;
@@ -176,6 +183,7 @@ impl Explorer<'_> {
                     }
                 } else if old.state.may_goto_turns == new.may_goto_turns
                     && old.state.callback_turns == new.callback_turns
+                    && old.state.iterator_turns == new.iterator_turns
                     && covers(&old.state, new, Exactness::Same)
                 {
                     let message = format!("infinite loop detected at insn {slot}");
@@ -214,12 +222,11 @@ impl Explorer<'_> {
     /// Lets go of numbers that a counted loop keeps changing, so that it comes to an end
     /// (`widen_imprecise_scalars`).
     fn widen(&mut self) {
-        let turns = self.state.may_goto_turns + self.state.callback_turns;
+        let turns = self.state.turns();
         if self.careful || turns < WIDEN_AFTER {
             return;
         }
-        let of_loop =
-            |kept: &Kept| kept.open > 0 && kept.state.may_goto_turns + kept.state.callback_turns < turns;
+        let of_loop = |kept: &Kept| kept.open > 0 && kept.state.turns() < turns;
         let kept = self.seen.by_slot[self.slot].iter().rev().map(|&at| &self.seen.kept[at]);
         let Some(old) = kept.into_iter().find(|kept| of_loop(kept)) else { return };
         if old.state.frames.len() != self.state.frames.len() {
@@ -263,7 +270,9 @@ fn kept_of(value: &Value, live: bool, number: bool) -> Value {
 /// What a slot keeps: nothing, if it is not read again, or holds a number that does not matter.
 fn slot_is_kept(slot: &Slot, index: usize, needs: &Needs) -> bool {
     let bit = 1u64 << index;
-    needs.slots & bit != 0 && (needs.slot_numbers & bit != 0 || slot.holds_pointer())
+    slot.holds_reference()
+        || needs.slots & bit != 0
+            && (needs.slot_numbers & bit != 0 || slot.holds_pointer() || slot.object.is_some())
 }
 
 fn is_clean(frame: &Frame, live: RegSet, needs: &Needs) -> bool {

@@ -53,6 +53,7 @@ fn target(kind: Kind) -> Target {
         Kind::MapValue(map) => Target::MapValue { map: map.map, inner: map.inner },
         Kind::MapKey(map) => Target::MapKey { map: map.map },
         Kind::Record { bytes } => Target::Record { bytes },
+        Kind::Memory { bytes, .. } => Target::Memory { bytes },
         Kind::Function(function) => Target::Function(function as usize),
         Kind::Socket => Target::Socket,
     }

@@ -8,6 +8,7 @@
 
 use weir_ebpf::Program;
 use weir_ebpf::abi::helper::{Arg, Helper, Returns};
+use weir_ebpf::abi::kfunc::{Callee, Kfunc};
 use weir_ebpf::isa::{AluOp, AtomicOp, Imm64, Insn, Reg, Size, Source, Width};
 
 use crate::facts::RegSet;
@@ -199,7 +200,7 @@ impl Relevance {
                 }
                 return after;
             }
-            Insn::CallLocal { .. } | Insn::LoadPacket { .. } => {
+            Insn::CallLocal { .. } | Insn::CallKfunc { .. } | Insn::LoadPacket { .. } => {
                 for reg in &Reg::ALL[..6] {
                     after[reg.index()] = Guess::Other;
                 }
@@ -296,7 +297,12 @@ impl Relevance {
                 needs.number(dst);
                 needs.number_of(src);
             }
-            Insn::Call { helper } => self.helper_needs(helper, slot, function, &mut needs),
+            Insn::Call { helper } => {
+                self.call_needs(Helper::new(helper).map(Callee::Helper), slot, function, &mut needs);
+            }
+            Insn::CallKfunc { btf_id, .. } => {
+                self.call_needs(Kfunc::new(btf_id).map(Callee::Kfunc), slot, function, &mut needs);
+            }
             Insn::CallLocal { off } => {
                 needs.lose_arguments();
                 let target = call_target(slot, off) as usize;
@@ -310,7 +316,7 @@ impl Relevance {
                     (needs.slots, needs.slot_numbers) = (!0, !0);
                 }
             }
-            Insn::CallKfunc { .. } | Insn::CallReg { .. } => return Needs::ALL,
+            Insn::CallReg { .. } => return Needs::ALL,
             Insn::Exit if function != 0 => needs.number(Reg::R0),
             Insn::SecondHalf
             | Insn::Goto { .. }
@@ -322,16 +328,25 @@ impl Relevance {
         needs
     }
 
-    fn helper_needs(&self, helper: u32, slot: usize, function: usize, needs: &mut Needs) {
+    fn call_needs(&self, callee: Option<Callee>, slot: usize, function: usize, needs: &mut Needs) {
         needs.lose_arguments();
-        let Some(helper) = Helper::new(helper) else { return };
-        for (reg, arg) in Reg::ARGS.iter().zip(helper.args()) {
+        let Some(callee) = callee else { return };
+        for (reg, arg) in Reg::ARGS.iter().zip(callee.args()) {
+            let object = self.guesses[slot][reg.index()];
+            match arg {
+                Arg::Dynptr | Arg::RecordDynptr => {
+                    needs.read(slots_of(object, 0) | slots_of(object, 8), false);
+                }
+                Arg::Iterator | Arg::EndedIterator => needs.read(slots_of(object, 0), false),
+                _ => {}
+            }
             let number = match arg {
-                Arg::Size | Arg::SizeOrZero | Arg::ConstSize => true,
+                Arg::Size | Arg::SizeOrZero | Arg::ConstSize | Arg::ConstBufferSize => true,
                 // That it is 0 makes it null.
-                Arg::MemOrNull | Arg::StackOrNull => true,
+                Arg::MemOrNull | Arg::StackOrNull | Arg::BufferOrNull => true,
                 Arg::Anything => {
-                    matches!((helper, reg), (Helper::TailCall, Reg::R3) | (Helper::Loop, Reg::R1))
+                    callee.is(Helper::TailCall) && *reg == Reg::R3
+                        || callee.is(Helper::Loop) && *reg == Reg::R1
                 }
                 _ => false,
             };
@@ -339,7 +354,7 @@ impl Relevance {
                 needs.number(*reg);
             }
         }
-        let calls_back = matches!(helper, Helper::Loop | Helper::ForEachMapElem);
+        let calls_back = callee.is(Helper::Loop) || callee.is(Helper::ForEachMapElem);
         if calls_back && (self.passed(slot) != 0 || self.escapes[function]) {
             (needs.slots, needs.slot_numbers) = (!0, !0);
         }

@@ -112,7 +112,7 @@ rules! {
     HelperLicense = "helper-license", "a GPL-only helper in a program that is not",
         "GPL-only helpers are called by programs with a GPL-compatible licence.", "cannot call GPL-restricted function from non-GPL compatible program";
     KernelFunction = "kernel-function", "call of a kernel function",
-        "Kernel functions (kfuncs) are not there in user space.", "calling kernel function %s is not allowed";
+        "The kernel function (kfunc) is one that weir has, and offered to this program type.", "calling kernel function %s is not allowed";
     KernelVariable = "kernel-variable", "use of a kernel variable",
         "Kernel variables are not there in user space.", "";
     ArgumentType = "argument-type", "an argument of the wrong kind",
@@ -138,6 +138,10 @@ rules! {
         "Everything reserved is submitted or discarded on every path.", "Unreleased reference id=%d alloc_insn=%d";
     NotAcquired = "not-acquired", "release of something that was not reserved",
         "Only what was reserved is released, and as it was given.", "R%d must be referenced when passed to release function";
+    Dynptr = "dynptr", "misuse of a dynptr",
+        "A dynptr is made by its helpers, used where it was made, and never overwritten while it holds a record.", "Expected an initialized dynptr as arg #%d";
+    Iterator = "iterator", "misuse of an iterator",
+        "An iterator is begun once, asked for the next while it lives, and ended on every path.", "expected an initialized iter_%s as arg #%d";
     SpinLock = "spin-lock", "misuse of a spin lock",
         "One lock is held at a time, is let go, and nothing is called in between.", "function calls are not allowed while holding a lock";
     // Ends.

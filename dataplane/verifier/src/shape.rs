@@ -10,6 +10,7 @@ use weir_ebpf::{MapSpec, Program, Reg};
 
 use crate::reject::Reject;
 use crate::rule::Rule;
+use crate::transfer::object::is_iteration;
 
 /// A function as slots `start..end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,8 +117,8 @@ fn check_insn(program: &Program, shape: &mut Shape, slot: usize) -> Check {
             Ok(())
         }
         Insn::CallKfunc { btf_id, .. } => {
-            let message = format!("calling kernel function btf_id#{btf_id} is not allowed");
-            refuse(slot, Rule::KernelFunction, message)
+            shape.prune_points[slot] |= is_iteration(btf_id);
+            Ok(())
         }
         Insn::CallReg { .. } => refuse(slot, Rule::BadInstruction, "unknown opcode 8d"),
         Insn::Branch { .. } | Insn::MayGoto { .. } => {

@@ -7,11 +7,13 @@
 //!
 //! A byte that was never written may be read, as the kernel allows those with CAP_PERFMON; it has
 //! any value. So "anything" and "never written" mean the same to every rule here.
+//!
+//! Dynptrs and iterators stand in whole slots, whose bytes no load or store may touch.
 
 use weir_ebpf::abi::MAX_STACK;
 
 use crate::scalar::Scalar;
-use crate::value::{Number, Value};
+use crate::value::{Id, Number, Value};
 use weir_ebpf::isa::{AluOp, Width};
 
 /// What one byte holds.
@@ -28,6 +30,51 @@ pub(crate) enum Byte {
     Spill,
 }
 
+/// What a dynptr is a view of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum View {
+    /// Plain memory.
+    Memory,
+    /// A record of a ring buffer.
+    Record,
+    /// An skb.
+    Skb,
+    /// An XDP packet.
+    Xdp,
+}
+
+impl View {
+    /// Whether it is of the packet.
+    pub(crate) const fn is_packet(self) -> bool {
+        matches!(self, View::Skb | View::Xdp)
+    }
+}
+
+/// What an object of the stack is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Thing {
+    /// `struct bpf_dynptr`, two slots.
+    Dynptr(View),
+    /// `struct bpf_iter_num`, one slot.
+    Iterator {
+        /// Whether it has come to its end.
+        drained: bool,
+    },
+}
+
+/// A slot's share of an object that only calls may touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Object {
+    /// What it is.
+    pub(crate) thing: Thing,
+    /// Which of its slots this is, from its lowest address.
+    pub(crate) word: u8,
+    /// Its name.
+    pub(crate) id: Id,
+    /// The reference that must be released; 0 for none.
+    pub(crate) reference: Id,
+}
+
 /// Eight bytes of stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slot {
@@ -36,11 +83,13 @@ pub(crate) struct Slot {
     /// What was spilled: its bytes stand at the slot's start and are marked. `NotInit` if nothing.
     /// A number spilled with fewer than eight bytes is kept zero-extended from them.
     pub(crate) spilled: Value,
+    /// The object that it belongs to; its bytes are then [`Byte::Misc`].
+    pub(crate) object: Option<Object>,
 }
 
 impl Slot {
     /// A slot never written.
-    pub(crate) const EMPTY: Slot = Slot { bytes: [Byte::Invalid; 8], spilled: Value::NotInit };
+    pub(crate) const EMPTY: Slot = Slot { bytes: [Byte::Invalid; 8], spilled: Value::NotInit, object: None };
 
     /// How many bytes of a value stand here.
     pub(crate) fn spilled_bytes(&self) -> usize {
@@ -49,7 +98,12 @@ impl Slot {
 
     /// Whether nothing is known of any byte.
     pub(crate) fn says_nothing(&self) -> bool {
-        self.bytes.iter().all(|byte| matches!(byte, Byte::Invalid | Byte::Misc))
+        self.object.is_none() && self.bytes.iter().all(|byte| matches!(byte, Byte::Invalid | Byte::Misc))
+    }
+
+    /// Whether it is part of an object that must be released.
+    pub(crate) fn holds_reference(&self) -> bool {
+        self.object.is_some_and(|object| object.reference != 0)
     }
 
     /// Whether a pointer was spilled here.
@@ -60,6 +114,7 @@ impl Slot {
     /// Forgets the spilled value; its bytes can be anything.
     fn forget(&mut self) {
         self.spilled = Value::NotInit;
+        self.object = None;
         for byte in &mut self.bytes {
             if *byte == Byte::Spill {
                 *byte = Byte::Misc;
@@ -115,9 +170,50 @@ impl Stack {
         &mut self.slots[index]
     }
 
-    /// Makes a slot's content anything, if it was written. What was never written stays so.
+    /// Puts an object of so many slots at an offset, which was checked.
+    pub(crate) fn place(&mut self, off: i64, words: u8, object: Object) {
+        for word in 0..words {
+            let slot = self.slot_mut(place(off + 8 * i64::from(word)).0);
+            let object = Some(Object { word, ..object });
+            *slot = Slot { bytes: [Byte::Misc; 8], spilled: Value::NotInit, object };
+        }
+    }
+
+    /// The object of so many slots that starts at an offset.
+    pub(crate) fn object_at(&self, off: i64, words: u8) -> Option<Object> {
+        let object = self.slot(place(off).0).object.filter(|object| object.word == 0)?;
+        let whole = (1..words).all(|word| {
+            let found = self.slot(place(off + 8 * i64::from(word)).0).object;
+            found == Some(Object { word, ..object })
+        });
+        whole.then_some(object)
+    }
+
+    /// The first object that has a byte in `from..to`.
+    pub(crate) fn object_in(&self, from: i64, to: i64) -> Option<Object> {
+        (from..to).find_map(|off| self.slot(place(off).0).object)
+    }
+
+    /// Takes away every object that `which` names; its bytes can be anything.
+    pub(crate) fn remove_objects(&mut self, which: impl Fn(&Object) -> bool) {
+        for slot in &mut self.slots {
+            if slot.object.as_ref().is_some_and(&which) {
+                slot.object = None;
+            }
+        }
+    }
+
+    /// Changes the objects.
+    pub(crate) fn objects_mut(&mut self) -> impl Iterator<Item = &mut Object> {
+        self.slots.iter_mut().filter_map(|slot| slot.object.as_mut())
+    }
+
+    /// Makes a slot's content anything, if it was written. What was never written stays so, and what must
+    /// be released.
     pub(crate) fn forget_slot(&mut self, index: usize) {
-        if let Some(slot) = self.slots.get_mut(index) {
+        if let Some(slot) = self.slots.get_mut(index)
+            && !slot.holds_reference()
+        {
             slot.forget();
             slot.bytes = slot.bytes.map(|byte| if byte == Byte::Zero { Byte::Misc } else { byte });
         }

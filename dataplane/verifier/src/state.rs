@@ -66,6 +66,8 @@ pub(crate) struct State {
     pub(crate) may_goto_turns: u32,
     /// Turns that callbacks have made on this path.
     pub(crate) callback_turns: u32,
+    /// Numbers that iterators have given on this path.
+    pub(crate) iterator_turns: u32,
 }
 
 impl State {
@@ -79,7 +81,13 @@ impl State {
             lock: None,
             may_goto_turns: 0,
             callback_turns: 0,
+            iterator_turns: 0,
         }
+    }
+
+    /// Turns that loops have made on this path which count them when they run.
+    pub(crate) fn turns(&self) -> u32 {
+        self.may_goto_turns + self.callback_turns + self.iterator_turns
     }
 
     /// The function that runs.

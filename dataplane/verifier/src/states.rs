@@ -59,6 +59,11 @@ pub enum Target {
         /// Its size.
         bytes: u32,
     },
+    /// The start of memory that a call handed out.
+    Memory {
+        /// Its size.
+        bytes: u32,
+    },
     /// A function of the program, by index.
     Function(usize),
     /// A socket.

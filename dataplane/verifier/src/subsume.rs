@@ -3,7 +3,7 @@
 //! Names (ids) are compared up to renaming: what is tied together in the old state must be tied
 //! together in the new one (`states_equal`, `regsafe`, `check_ids`).
 
-use crate::stack::{Byte, Slot, Stack};
+use crate::stack::{Byte, Object, Slot, Stack, Thing};
 use crate::state::{Frame, State};
 use crate::value::{Id, Kind, Number, Pointer, Value};
 
@@ -90,6 +90,10 @@ fn value_covers(old: &Value, new: &Value, names: &mut Names) -> bool {
 
 fn pointer_covers(old: &Pointer, new: &Pointer, names: &mut Names) -> bool {
     let kinds = match (old.kind, new.kind) {
+        (
+            Kind::Memory { bytes: ob, writable: ow, packet: op, dynptr: od },
+            Kind::Memory { bytes: nb, writable: nw, packet: np, dynptr: nd },
+        ) => (ob, ow, op) == (nb, nw, np) && names.agree(od, nd),
         (Kind::Packet { range: old }, Kind::Packet { range: new })
         | (Kind::PacketMeta { range: old }, Kind::PacketMeta { range: new }) => match names.exactness {
             Exactness::Covering => old <= new,
@@ -114,7 +118,24 @@ fn stack_covers(old: &Stack, new: &Stack, names: &mut Names) -> bool {
     (0..depth).all(|index| slot_covers(&old.slot(index), &new.slot(index), names))
 }
 
+/// Whether objects are alike. An iterator is only like itself: a path that comes back to one it began anew
+/// has not counted on (see `prune`).
+fn object_covers(old: &Option<Object>, new: &Option<Object>, names: &mut Names) -> bool {
+    let (old, new) = match (old, new) {
+        (None, None) => return true,
+        (Some(old), Some(new)) if old.thing == new.thing && old.word == new.word => (old, new),
+        _ => return false,
+    };
+    match old.thing {
+        Thing::Dynptr(_) => names.agree(old.id, new.id) && names.agree(old.reference, new.reference),
+        Thing::Iterator { .. } => old.reference == new.reference && names.agree(old.reference, new.reference),
+    }
+}
+
 fn slot_covers(old: &Slot, new: &Slot, names: &mut Names) -> bool {
+    if !object_covers(&old.object, &new.object, names) {
+        return false;
+    }
     if names.exactness == Exactness::Same && old.bytes != new.bytes {
         return false;
     }

@@ -77,6 +77,17 @@ pub(crate) enum Kind {
         /// Its size.
         bytes: u32,
     },
+    /// Memory that a call handed out.
+    Memory {
+        /// Its size.
+        bytes: u32,
+        /// Whether it may be written.
+        writable: bool,
+        /// Whether it is of the packet, so that it goes stale when that moves.
+        packet: bool,
+        /// The dynptr that it is a part of; 0 for none.
+        dynptr: Id,
+    },
     /// A function of the program, by index.
     Function(u32),
     /// A socket.
@@ -101,6 +112,8 @@ impl Kind {
             Kind::MapValue(_) => "map_value",
             Kind::MapKey(_) => "map_key",
             Kind::Record { .. } => "ringbuf_mem",
+            Kind::Memory { writable: true, .. } => "mem",
+            Kind::Memory { writable: false, .. } => "rdonly_mem",
             Kind::Function(_) => "func",
             Kind::Socket => "sock_common",
         }
@@ -143,7 +156,12 @@ impl Pointer {
     /// Whether comparing with null is known to fail (`reg_not_null`).
     pub(crate) fn never_null(&self) -> bool {
         let solid = match self.kind {
-            Kind::MapValue(_) | Kind::MapKey(_) | Kind::Socket | Kind::Map(_) | Kind::Record { .. } => true,
+            Kind::MapValue(_)
+            | Kind::MapKey(_)
+            | Kind::Socket
+            | Kind::Map(_)
+            | Kind::Record { .. }
+            | Kind::Memory { .. } => true,
             Kind::Context
             | Kind::Stack { .. }
             | Kind::Packet { .. }

@@ -142,6 +142,17 @@ pub enum FibGateway {
     V6([u8; 16]),
 }
 
+/// What a port knows of the packet being judged beside its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct RxMetadata {
+    /// When it came in, nanoseconds.
+    pub timestamp_ns: Option<u64>,
+    /// Its receive hash, and of what it is (`enum xdp_rss_hash_type`).
+    pub hash: Option<(u32, u32)>,
+    /// EtherType and control information of the VLAN tag that the port took off.
+    pub vlan: Option<(u16, u16)>,
+}
+
 /// The world, as helpers see it. One worker owns one `Env`; nothing here may block.
 pub trait Env {
     /// Nanoseconds of a clock.
@@ -162,6 +173,10 @@ pub trait Env {
     fn fib_lookup(&mut self, query: &FibQuery) -> FibAnswer;
     /// Sends a copy of the packet out of a port, or into its ingress with `BPF_F_INGRESS`.
     fn clone_redirect(&mut self, ifindex: u32, ingress: bool, packet: &[u8]) -> Result<(), Errno>;
+    /// What the port knows of the packet being judged; by default nothing.
+    fn rx_metadata(&mut self) -> RxMetadata {
+        RxMetadata::default()
+    }
 }
 
 /// A world for tests: what it answers is set, and what it was told is kept.
@@ -185,6 +200,8 @@ pub struct TestEnv {
     pub asked: Option<FibQuery>,
     /// Copies that were sent: port, whether into its ingress, bytes.
     pub clones: Vec<(u32, bool, Vec<u8>)>,
+    /// What the port knows of the packet.
+    pub metadata: RxMetadata,
 }
 
 impl Env for TestEnv {
@@ -228,5 +245,9 @@ impl Env for TestEnv {
         self.port(ifindex).ok_or(Errno::EINVAL)?;
         self.clones.push((ifindex, ingress, packet.to_vec()));
         Ok(())
+    }
+
+    fn rx_metadata(&mut self) -> RxMetadata {
+        self.metadata
     }
 }

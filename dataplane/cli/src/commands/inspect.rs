@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use weir_ebpf::abi::Helper;
+use weir_ebpf::abi::{Helper, Kfunc};
 use weir_ebpf::isa::Imm64;
 use weir_ebpf::{Insn, Program};
 use weir_object::Object;
@@ -138,6 +138,10 @@ fn program_row(object: &Object, entry: &weir_object::ProgramEntry) -> ProgramRow
                     Insn::Call { helper } => {
                         let name = Helper::new(helper).map(|helper| helper.name().to_owned());
                         row.helpers.insert(name.unwrap_or_else(|| format!("helper {helper} (not in weir)")));
+                    }
+                    Insn::CallKfunc { btf_id, .. } => {
+                        let name = Kfunc::new(btf_id).map(|kfunc| kfunc.name().to_owned());
+                        row.helpers.insert(name.unwrap_or_else(|| format!("kfunc {btf_id} (not in weir)")));
                     }
                     Insn::LoadImm64 { value: Imm64::Map(map) | Imm64::MapValue { map, .. }, .. } => {
                         row.maps.extend(program.maps.get(map as usize).map(|map| map.name.clone()));

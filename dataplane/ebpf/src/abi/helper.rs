@@ -52,6 +52,38 @@ pub enum Arg {
     Long,
     /// Four bytes, aligned, read and written (`ARG_PTR_TO_INT`).
     LongU32,
+    /// A number, and no pointer (scalar arguments of kernel functions).
+    Number,
+    /// Two bytes that may be read and written, anywhere.
+    Place2,
+    /// Four bytes that may be read and written, anywhere.
+    Place4,
+    /// Eight bytes that may be read and written, anywhere.
+    Place8,
+    /// Memory that may be read and written, or null; the next argument is its size.
+    BufferOrNull,
+    /// Bytes of the buffer before it, a known constant (`__szk`).
+    ConstBufferSize,
+    /// Eight bytes of stack that become an iterator.
+    NewIterator,
+    /// An iterator on the stack.
+    Iterator,
+    /// An iterator on the stack, which the call ends.
+    EndedIterator,
+    /// Sixteen bytes of stack that become a dynptr of the kind that the other dynptr is.
+    NewDynptr,
+    /// The same of plain memory.
+    NewMemDynptr,
+    /// The same of a ring-buffer record, which must be released.
+    NewRecordDynptr,
+    /// The same of an skb.
+    NewSkbDynptr,
+    /// The same of an XDP packet.
+    NewXdpDynptr,
+    /// A dynptr on the stack.
+    Dynptr,
+    /// A dynptr of a ring-buffer record, which the call consumes.
+    RecordDynptr,
 }
 
 /// What a helper answers in r0.
@@ -65,6 +97,14 @@ pub enum Returns {
     MapValueOrNull,
     /// A pointer to a reserved record of the size asked for, or null; it must be released.
     RecordOrNull,
+    /// A pointer to a number of an iterator, four bytes to read, or null when it is at its end.
+    NumberOrNull,
+    /// A pointer to bytes of a dynptr, as many as the constant argument says, or null.
+    DynptrDataOrNull,
+    /// A pointer to bytes of a dynptr, or to the buffer, only to be read; or null.
+    SliceOrNull,
+    /// The same, to be read and written.
+    MutableSliceOrNull,
 }
 
 /// Sets of program types that a helper is offered to.
@@ -73,11 +113,11 @@ pub struct Offered(u8);
 
 impl Offered {
     const NONE: Offered = Offered(0);
-    const XDP: Offered = Offered(1);
+    pub(super) const XDP: Offered = Offered(1);
     const TC: Offered = Offered(2);
     const XDP_TC: Offered = Offered(3);
-    const TC_FILTER: Offered = Offered(6);
-    const ALL: Offered = Offered(7);
+    pub(super) const TC_FILTER: Offered = Offered(6);
+    pub(super) const ALL: Offered = Offered(7);
 
     /// Whether programs of this type may call it.
     pub const fn to(self, program: ProgramType) -> bool {
@@ -280,6 +320,20 @@ helpers! {
     SkbSetTstamp = 192, "bpf_skb_set_tstamp", [Context, Anything, Anything] -> Integer, TC;
     /// Looks a key up in another worker's part.
     MapLookupPercpuElem = 195, "bpf_map_lookup_percpu_elem", [Map, MapKey, Anything] -> MapValueOrNull, ALL, takes;
+    /// A view of memory.
+    DynptrFromMem = 197, "bpf_dynptr_from_mem", [UninitMem, SizeOrZero, Anything, NewMemDynptr] -> Integer, ALL;
+    /// Reserves a record in a ring buffer and views it.
+    RingbufReserveDynptr = 198, "bpf_ringbuf_reserve_dynptr", [Map, Anything, Anything, NewRecordDynptr] -> Integer, ALL;
+    /// Hands the record of a view over.
+    RingbufSubmitDynptr = 199, "bpf_ringbuf_submit_dynptr", [RecordDynptr, Anything] -> Void, ALL;
+    /// Gives the record of a view back.
+    RingbufDiscardDynptr = 200, "bpf_ringbuf_discard_dynptr", [RecordDynptr, Anything] -> Void, ALL;
+    /// Copies bytes out of a view.
+    DynptrRead = 201, "bpf_dynptr_read", [UninitMem, SizeOrZero, Dynptr, Anything, Anything] -> Integer, ALL;
+    /// Copies bytes into a view.
+    DynptrWrite = 202, "bpf_dynptr_write", [Dynptr, Anything, Mem, SizeOrZero, Anything] -> Integer, ALL;
+    /// A pointer to bytes of a view.
+    DynptrData = 203, "bpf_dynptr_data", [Dynptr, Anything, ConstSize] -> DynptrDataOrNull, ALL;
     /// Nanoseconds of international atomic time.
     KtimeGetTaiNs = 208, "bpf_ktime_get_tai_ns", [] -> Integer, ALL;
 }

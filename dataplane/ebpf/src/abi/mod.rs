@@ -6,12 +6,14 @@
 pub mod context;
 pub mod errno;
 pub mod helper;
+pub mod kfunc;
 pub mod map_kind;
 pub mod verdict;
 
 pub use context::{ContextField, SkbField, XdpField};
 pub use errno::Errno;
 pub use helper::Helper;
+pub use kfunc::{Callee, Kfunc};
 pub use map_kind::MapKind;
 pub use verdict::{TcAction, XdpAction};
 

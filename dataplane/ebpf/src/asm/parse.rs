@@ -6,7 +6,7 @@ use super::AsmError;
 use super::cursor::Cursor;
 use super::statement::{Name, Statement, aimed, statement};
 use super::token::{Placed, Token, tokens};
-use crate::abi::Helper;
+use crate::abi::{Helper, Kfunc};
 use crate::isa::{Imm64, Insn};
 
 /// Assembles a program that names its maps by number.
@@ -147,10 +147,13 @@ impl<'t> Source<'t> {
         Ok(aimed(insn, off as i32))
     }
 
-    /// A function of the program, or else a helper; the `bpf_` may be left out.
+    /// A function of the program, or else a kernel function or a helper, whose `bpf_` may be left out.
     fn callee(&self, slot: usize, insn: Insn, name: &str, place: Place) -> Result<Insn, AsmError> {
         if self.labels.contains_key(name) {
             return self.aim(slot, insn, name, place);
+        }
+        if let Some(kfunc) = Kfunc::named(name) {
+            return Ok(Insn::CallKfunc { btf_id: kfunc as i32, off: 0 });
         }
         let is_name =
             |helper: &&Helper| helper.name() == name || helper.name().strip_prefix("bpf_") == Some(name);

@@ -375,9 +375,9 @@ pub enum Insn {
         /// Slots from the next one.
         off: i32,
     },
-    /// `call` to a kernel function by BTF id.
+    /// `call` to a kernel function.
     CallKfunc {
-        /// BTF id of the function.
+        /// Its number: in programs that weir has linked, of [`crate::abi::Kfunc`]; for a kernel, its BTF id.
         btf_id: i32,
         /// Index of the module's BTF fd.
         off: i16,

@@ -208,7 +208,8 @@ impl Explorer<'_> {
             | Kind::PacketMeta { .. }
             | Kind::MapValue(_)
             | Kind::MapKey(_)
-            | Kind::Record { .. } => true,
+            | Kind::Record { .. }
+            | Kind::Memory { .. } => true,
             Kind::Map(_) => op == AluOp::Add && by.range.as_constant() == Some(0),
             Kind::PacketEnd | Kind::Function(_) | Kind::Socket => false,
         };

@@ -1,6 +1,7 @@
 //! Arguments of helpers (`check_func_arg`, `check_mem_size_reg`, kernel/bpf/verifier.c).
 
 use weir_ebpf::abi::helper::{Arg, Helper};
+use weir_ebpf::abi::kfunc::Callee;
 use weir_ebpf::isa::Reg;
 use weir_ebpf::program::{Initial, ProgramType};
 
@@ -8,7 +9,9 @@ use crate::explore::{Check, Explorer};
 use crate::lint::{LINTS_MAX, Lint};
 use crate::rule::Rule;
 use crate::scalar::Scalar;
+use crate::stack::{Object, View};
 use crate::transfer::alu::OFFSET_MAX;
+use crate::transfer::object::Made;
 use crate::transfer::region::Direction;
 use crate::value::{Id, Kind, MapRef, Pointer, Value};
 
@@ -25,8 +28,19 @@ pub(crate) struct Call {
     pub(crate) callback: Option<u32>,
     /// The index of a tail call or array lookup, when it is a constant.
     pub(crate) index: Option<u32>,
-    /// Stack bytes that the helper fills: frame, from, to.
-    pub(crate) filled: Option<(u8, i64, i64)>,
+    /// Stack bytes that the helper fills, of each of its arguments: frame, from, to.
+    pub(crate) filled: [Option<(u8, i64, i64)>; 2],
+    /// The dynptr or iterator that the call is given.
+    pub(crate) object: Option<Object>,
+    /// The one that it makes.
+    pub(crate) made: Option<Made>,
+}
+
+impl Call {
+    fn fill(&mut self, frame: u8, from: i64, to: i64) {
+        let free = self.filled.iter_mut().find(|filled| filled.is_none());
+        *free.expect("no signature has more than two arguments to fill") = Some((frame, from, to));
+    }
 }
 
 /// Memory that a helper reads or writes.
@@ -47,8 +61,8 @@ const KEY_KINDS: &str = "fp, pkt, pkt_meta, map_key, map_value";
 
 impl Explorer<'_> {
     /// Checks argument number `at` (from 0) of a helper.
-    pub(crate) fn check_argument(&mut self, helper: Helper, at: usize, call: &mut Call) -> Check {
-        let args = helper.args();
+    pub(crate) fn check_argument(&mut self, callee: Callee, at: usize, call: &mut Call) -> Check {
+        let args = callee.args();
         let reg = Reg::ARGS[at];
         if args[at] == Arg::DontCare {
             return Ok(());
@@ -57,7 +71,7 @@ impl Explorer<'_> {
         match args[at] {
             Arg::DontCare => Ok(()),
             Arg::Anything => {
-                if helper == Helper::TailCall && at == 2 {
+                if callee.is(Helper::TailCall) && at == 2 {
                     call.index = value.as_constant().map(|index| index as u32);
                 }
                 Ok(())
@@ -73,19 +87,19 @@ impl Explorer<'_> {
                 }
                 Ok(())
             }
-            Arg::MapKey => self.check_key(helper, reg, call),
-            Arg::MapValue => self.check_sized(helper, reg, self.value_size(call)?, READ, KEY_KINDS, call),
+            Arg::MapKey => self.check_key(callee, reg, call),
+            Arg::MapValue => self.check_sized(callee, reg, self.value_size(call)?, READ, KEY_KINDS, call),
             Arg::UninitMapValue => {
-                self.check_sized(helper, reg, self.value_size(call)?, WRITE, KEY_KINDS, call)
+                self.check_sized(callee, reg, self.value_size(call)?, WRITE, KEY_KINDS, call)
             }
             // Memory is checked with the size that follows it.
             Arg::Mem | Arg::UninitMem | Arg::MemReadWrite => {
-                self.memory_of(helper, reg, MEMORY_KINDS).map(|_| ())
+                self.memory_of(callee, reg, MEMORY_KINDS).map(|_| ())
             }
             Arg::MemOrNull if value.is_null() => Ok(()),
-            Arg::MemOrNull => self.memory_of(helper, reg, MEMORY_KINDS).map(|_| ()),
-            Arg::Size => self.check_size(helper, at, false, call),
-            Arg::SizeOrZero => self.check_size(helper, at, true, call),
+            Arg::MemOrNull => self.memory_of(callee, reg, MEMORY_KINDS).map(|_| ()),
+            Arg::Size => self.check_size(callee, at, false, call),
+            Arg::SizeOrZero => self.check_size(callee, at, true, call),
             Arg::ConstSize => match value.as_constant() {
                 Some(constant) if matches!(value, Value::Number(_)) => {
                     call.constant = Some(constant);
@@ -96,7 +110,7 @@ impl Explorer<'_> {
                 }
             },
             Arg::Record => self.check_record(reg, call),
-            Arg::SpinLock => self.check_lock(helper, reg),
+            Arg::SpinLock => self.check_lock(callee, reg),
             Arg::Callback => {
                 let pointer = self.pointer_of(reg, "func", |kind| matches!(kind, Kind::Function(_)))?;
                 if let Kind::Function(function) = pointer.kind {
@@ -109,8 +123,32 @@ impl Explorer<'_> {
                 self.pointer_of(reg, "fp", |kind| matches!(kind, Kind::Stack { .. })).map(|_| ())
             }
             Arg::ConstStr => self.check_text(reg),
-            Arg::Long => self.check_number_place(helper, reg, 8, WRITE, call),
-            Arg::LongU32 => self.check_number_place(helper, reg, 4, BOTH, call),
+            Arg::Long => self.check_number_place(callee, reg, 8, WRITE, call),
+            Arg::LongU32 => self.check_number_place(callee, reg, 4, BOTH, call),
+            Arg::Number => match value {
+                Value::Number(_) => Ok(()),
+                _ => self.refuse(Rule::ArgumentType, format!("R{} is not a scalar", reg.index())),
+            },
+            Arg::Place2 => self.check_sized(callee, reg, 2, BOTH, MEMORY_KINDS, call),
+            Arg::Place4 => self.check_sized(callee, reg, 4, BOTH, MEMORY_KINDS, call),
+            Arg::Place8 => self.check_sized(callee, reg, 8, BOTH, MEMORY_KINDS, call),
+            Arg::BufferOrNull if value.is_null() => Ok(()),
+            Arg::BufferOrNull => self.memory_of(callee, reg, MEMORY_KINDS).map(|_| ()),
+            Arg::ConstBufferSize => self.check_buffer_size(callee, at, call),
+            Arg::NewIterator => self.check_new_iterator(at, call),
+            Arg::Iterator => self.check_iterator(at, call),
+            Arg::EndedIterator => {
+                self.check_iterator(at, call)?;
+                call.releases = call.object.map(|object| object.reference);
+                Ok(())
+            }
+            Arg::NewDynptr => self.check_new_dynptr(at, None, call),
+            Arg::NewMemDynptr => self.check_new_mem_dynptr(at, call),
+            Arg::NewRecordDynptr => self.check_new_dynptr(at, Some(View::Record), call),
+            Arg::NewSkbDynptr => self.check_new_dynptr(at, Some(View::Skb), call),
+            Arg::NewXdpDynptr => self.check_new_dynptr(at, Some(View::Xdp), call),
+            Arg::Dynptr => self.check_dynptr(at, None, call),
+            Arg::RecordDynptr => self.check_record_dynptr(at, call),
         }
     }
 
@@ -131,17 +169,18 @@ impl Explorer<'_> {
     }
 
     /// The pointer in a memory argument.
-    fn memory_of(&self, helper: Helper, reg: Reg, expected: &str) -> Check<Pointer> {
+    fn memory_of(&self, callee: Callee, reg: Reg, expected: &str) -> Check<Pointer> {
         let pointer = self.pointer_of(reg, expected, |kind| match kind {
             Kind::Stack { .. }
             | Kind::Packet { .. }
             | Kind::PacketMeta { .. }
             | Kind::MapValue(_)
             | Kind::MapKey(_)
-            | Kind::Record { .. } => true,
+            | Kind::Record { .. }
+            | Kind::Memory { .. } => true,
             Kind::Context | Kind::PacketEnd | Kind::Map(_) | Kind::Function(_) | Kind::Socket => false,
         })?;
-        let offered = helper.takes_packet() && self.program.kind != ProgramType::SocketFilter;
+        let offered = callee.takes_packet() && self.program.kind != ProgramType::SocketFilter;
         if pointer.kind.is_packet() && !offered {
             return self.refuse(Rule::HelperPacket, "helper access to the packet is not allowed");
         }
@@ -155,13 +194,13 @@ impl Explorer<'_> {
         }
     }
 
-    fn check_key(&mut self, helper: Helper, reg: Reg, call: &mut Call) -> Check {
+    fn check_key(&mut self, callee: Callee, reg: Reg, call: &mut Call) -> Check {
         let Some(spec) = call.map.and_then(|map| map.spec(self.program)) else {
             return self.refuse(Rule::ArgumentType, "invalid map_ptr to access map->key");
         };
         let size = spec.key_size;
         let name = spec.name.clone();
-        self.check_sized(helper, reg, size, READ, KEY_KINDS, call).map_err(|mut reject| {
+        self.check_sized(callee, reg, size, READ, KEY_KINDS, call).map_err(|mut reject| {
             if matches!(reject.rule, Rule::StackBounds | Rule::MemoryBounds | Rule::MapValueBounds) {
                 let text = format!("pass the address of a key of map `{name}`, which has {size} bytes");
                 reject.help = Some(text);
@@ -182,45 +221,45 @@ impl Explorer<'_> {
     }
 
     /// Says a word when a helper reads bytes of the stack that nobody wrote: allowed, and hardly meant.
-    fn lint_unwritten(&mut self, helper: Helper, frame: u8, from: i64, to: i64) {
+    fn lint_unwritten(&mut self, callee: Callee, frame: u8, from: i64, to: i64) {
         let unwritten = self.state.frames[usize::from(frame)].stack.unwritten(from, to);
         let told = self.lints.len() >= LINTS_MAX || self.lints.iter().any(|lint| lint.slot == self.slot);
         if !unwritten.is_empty() && !told {
             let size = (to - from) as usize;
-            self.lints.push(Lint::unwritten_stack(self.slot, helper.name(), size, &unwritten));
+            self.lints.push(Lint::unwritten_stack(self.slot, callee.name(), size, &unwritten));
         }
     }
 
     fn check_sized(
         &mut self,
-        helper: Helper,
+        callee: Callee,
         reg: Reg,
         size: u32,
         wanted: Wanted,
         kinds: &str,
         call: &mut Call,
     ) -> Check {
-        let pointer = self.memory_of(helper, reg, kinds)?;
-        self.check_memory(helper, reg, &pointer, size, wanted, call)
+        let pointer = self.memory_of(callee, reg, kinds)?;
+        self.check_memory(callee, reg, &pointer, size, wanted, call)
     }
 
     fn check_number_place(
         &mut self,
-        helper: Helper,
+        callee: Callee,
         reg: Reg,
         size: u32,
         wanted: Wanted,
         call: &mut Call,
     ) -> Check {
-        let pointer = self.memory_of(helper, reg, MEMORY_KINDS)?;
-        self.check_memory(helper, reg, &pointer, size, wanted, call)?;
+        let pointer = self.memory_of(callee, reg, MEMORY_KINDS)?;
+        self.check_memory(callee, reg, &pointer, size, wanted, call)?;
         self.check_alignment(&pointer, 0, size, true)
     }
 
     /// Memory of `size` bytes that a helper reads or writes (`check_helper_mem_access`).
     fn check_memory(
         &mut self,
-        helper: Helper,
+        callee: Callee,
         reg: Reg,
         pointer: &Pointer,
         size: u32,
@@ -247,6 +286,10 @@ impl Explorer<'_> {
                 self.check_region(reg, pointer, 0, size, bytes, zero)
             }
             Kind::Record { bytes } => self.check_region(reg, pointer, 0, size, bytes, zero),
+            Kind::Memory { writable: false, .. } if wanted.write => {
+                self.refuse(Rule::ReadOnlyMemory, format!("R{regno} cannot write into rdonly_mem"))
+            }
+            Kind::Memory { bytes, .. } => self.check_region(reg, pointer, 0, size, bytes, zero),
             Kind::Stack { frame } => {
                 if size == 0 {
                     return if zero {
@@ -257,10 +300,11 @@ impl Explorer<'_> {
                 }
                 let direction = if wanted.write { Direction::Write } else { Direction::Read };
                 let (from, to) = self.check_stack(reg, pointer, 0, size, direction)?;
+                self.check_no_object(frame, from, to)?;
                 if wanted.write {
-                    call.filled = Some((frame, from, to));
+                    call.fill(frame, from, to);
                 } else if pointer.constant_offset().is_some() {
-                    self.lint_unwritten(helper, frame, from, to);
+                    self.lint_unwritten(callee, frame, from, to);
                 }
                 Ok(())
             }
@@ -272,7 +316,7 @@ impl Explorer<'_> {
     }
 
     /// A size, with the memory before it (`check_mem_size_reg`).
-    fn check_size(&mut self, helper: Helper, at: usize, zero_allowed: bool, call: &mut Call) -> Check {
+    fn check_size(&mut self, callee: Callee, at: usize, zero_allowed: bool, call: &mut Call) -> Check {
         let reg = Reg::ARGS[at];
         let regno = reg.index();
         let value = self.read(reg)?;
@@ -297,7 +341,7 @@ impl Explorer<'_> {
         }
         let Some(before) = at.checked_sub(1) else { return Ok(()) };
         let memory = Reg::ARGS[before];
-        let wanted = match helper.args()[before] {
+        let wanted = match callee.args()[before] {
             Arg::UninitMem => WRITE,
             Arg::MemReadWrite => BOTH,
             _ => READ,
@@ -305,7 +349,7 @@ impl Explorer<'_> {
         let wanted = Wanted { zero_allowed, ..wanted };
         match self.read(memory)? {
             Value::Pointer(pointer) => {
-                self.check_memory(helper, memory, &pointer, range.umax() as u32, wanted, call)
+                self.check_memory(callee, memory, &pointer, range.umax() as u32, wanted, call)
             }
             null if null.is_null() && zero_allowed && range.umax() == 0 => Ok(()),
             other => {
@@ -313,6 +357,42 @@ impl Explorer<'_> {
                 self.refuse(Rule::ArgumentType, message)
             }
         }
+    }
+
+    /// A constant size, with the buffer before it, if there is one.
+    fn check_buffer_size(&mut self, callee: Callee, at: usize, call: &mut Call) -> Check {
+        let reg = Reg::ARGS[at];
+        let Value::Number(size) = self.read(reg)? else {
+            return self.refuse(Rule::ArgumentType, format!("R{} is not a scalar", reg.index()));
+        };
+        let Some(constant) = size.range.as_constant() else {
+            let message = format!("R{} must be a known constant", reg.index());
+            return self.refuse(Rule::ArgumentConstant, message);
+        };
+        if constant >= OFFSET_MAX as u64 {
+            let message =
+                format!("R{} unbounded memory access, use 'var &= const' or 'if (var < const)'", reg.index());
+            return self.refuse(Rule::ArgumentSize, message);
+        }
+        call.constant = Some(constant);
+        let Some(buffer) = at.checked_sub(1).map(|before| Reg::ARGS[before]) else { return Ok(()) };
+        match self.read(buffer)? {
+            Value::Pointer(pointer) => {
+                let wanted = Wanted { zero_allowed: true, ..BOTH };
+                self.check_memory(callee, buffer, &pointer, constant as u32, wanted, call)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A dynptr of plain memory is of a map's value only.
+    fn check_new_mem_dynptr(&mut self, at: usize, call: &mut Call) -> Check {
+        let value = self.read(Reg::R1)?;
+        if !value.as_pointer().is_some_and(|pointer| matches!(pointer.kind, Kind::MapValue(_))) {
+            let message = format!("Unsupported reg type {} for bpf_dynptr_from_mem data", value.text());
+            return self.refuse(Rule::Dynptr, message);
+        }
+        self.check_new_dynptr(at, Some(View::Memory), call)
     }
 
     fn check_record(&mut self, reg: Reg, call: &mut Call) -> Check {

@@ -1,57 +1,101 @@
-//! Calls of helpers (`check_helper_call`, kernel/bpf/verifier.c).
+//! Calls of helpers and kernel functions (`check_helper_call`, `check_kfunc_call`, kernel/bpf/verifier.c).
 
 use weir_ebpf::ProgramType;
 use weir_ebpf::abi::MapKind;
 use weir_ebpf::abi::helper::{Helper, Returns};
+use weir_ebpf::abi::kfunc::{Callee, Kfunc};
 use weir_ebpf::isa::Reg;
 
 use crate::compat;
 use crate::explore::{Check, Explorer, Step};
 use crate::reject::Reject;
 use crate::rule::Rule;
+use crate::stack::{Thing, View};
 use crate::transfer::argument::Call;
 use crate::value::{Kind, MapRef, Pointer, Value};
 
 impl Explorer<'_> {
     pub(crate) fn call_helper(&mut self, number: u32) -> Check<Step> {
         let helper = self.known_helper(number)?;
-        if self.state.lock.is_some() && helper != Helper::SpinUnlock {
-            let message = match helper {
-                Helper::SpinLock => "Locking two bpf_spin_locks are not allowed",
+        self.call_outside(Callee::Helper(helper))
+    }
+
+    pub(crate) fn call_kfunc(&mut self, number: i32) -> Check<Step> {
+        let kfunc = self.known_kfunc(number)?;
+        self.call_outside(Callee::Kfunc(kfunc))
+    }
+
+    fn call_outside(&mut self, callee: Callee) -> Check<Step> {
+        if self.state.lock.is_some() && !callee.is(Helper::SpinUnlock) {
+            let message = match callee {
+                Callee::Helper(Helper::SpinLock) => "Locking two bpf_spin_locks are not allowed",
                 _ => "function calls are not allowed while holding a lock",
             };
             return self.refuse(Rule::SpinLock, message);
         }
         let mut call = Call::default();
-        for at in 0..helper.args().len() {
-            self.check_argument(helper, at, &mut call)?;
+        for at in 0..callee.args().len() {
+            self.check_argument(callee, at, &mut call)?;
         }
-        if let Some((frame, from, to)) = call.filled {
+        for (frame, from, to) in call.filled.into_iter().flatten() {
             let frame = &mut self.state.frames[usize::from(frame)];
             std::rc::Rc::make_mut(frame).stack.smear(from, to, false);
         }
+        if let Callee::Helper(helper) = callee {
+            self.check_map_kind(helper, &call)?;
+            self.note_call(helper, &call);
+        }
+        if let Some(id) = call.releases {
+            self.release(id)?;
+        }
+        match callee {
+            Callee::Helper(Helper::TailCall) => self.tail_call()?,
+            Callee::Helper(helper @ (Helper::Loop | Helper::ForEachMapElem)) => {
+                self.push_callback(helper, &call)?;
+            }
+            Callee::Kfunc(Kfunc::DynptrSliceRdwr) if self.program.kind == ProgramType::SocketFilter => {
+                return self.refuse(Rule::PacketWrite, "the prog does not allow writes to packet data");
+            }
+            _ => {}
+        }
+        self.finish_call(callee, &call)?;
+        Ok(Step::To(self.slot + 1))
+    }
+
+    /// The map argument is of a kind that the helper takes.
+    fn check_map_kind(&self, helper: Helper, call: &Call) -> Check {
         if let Some(map) = call.map
             && let Some(spec) = map.spec(self.program)
             && !compat::fits(spec.kind, helper)
         {
-            let (kind, name) = (spec.kind as u32, helper.name());
+            let (kind, name, number) = (spec.kind as u32, helper.name(), helper as u32);
             let message = match helper {
                 Helper::TailCall => "expected prog array map for tail call".to_owned(),
                 _ => format!("cannot pass map_type {kind} into func {name}#{number}"),
             };
             return self.refuse(Rule::MapHelper, message);
         }
-        self.note_call(helper, &call);
-        if let Some(id) = call.releases {
-            self.release(id)?;
+        Ok(())
+    }
+
+    fn known_kfunc(&self, number: i32) -> Check<Kfunc> {
+        let Some(kfunc) = Kfunc::new(number) else {
+            let message = format!("calling kernel function btf_id#{number} is not allowed");
+            return self.refuse(Rule::KernelFunction, message);
+        };
+        if !self.program.gpl_compatible() {
+            let message = "cannot call kernel function from non-GPL compatible program";
+            return self.refuse(Rule::HelperLicense, message);
         }
-        match helper {
-            Helper::TailCall => self.tail_call()?,
-            Helper::Loop | Helper::ForEachMapElem => self.push_callback(helper, &call)?,
-            _ => {}
+        if !kfunc.offered().to(self.program.kind) {
+            let message = format!("calling kernel function {} is not allowed", kfunc.name());
+            let mut reject = Reject::new(self.slot, Rule::KernelFunction, message);
+            let offered = ProgramType::ALL.iter().filter(|kind| kfunc.offered().to(**kind));
+            let offered: Vec<&str> = offered.map(|kind| kind.name()).collect();
+            reject.help = Some(format!("{} is for programs of type {}", kfunc.name(), offered.join(", ")));
+            return Err(Box::new(reject));
         }
-        self.finish_call(helper, &call)?;
-        Ok(Step::To(self.slot + 1))
+        Ok(kfunc)
     }
 
     fn known_helper(&self, number: u32) -> Check<Helper> {
@@ -92,11 +136,17 @@ impl Explorer<'_> {
     }
 
     /// The state after the call: r1 to r5 lost, the answer in r0.
-    fn finish_call(&mut self, helper: Helper, call: &Call) -> Check {
-        let answer = match helper.returns() {
+    fn finish_call(&mut self, callee: Callee, call: &Call) -> Check {
+        self.put_made(call);
+        let writes_skb = callee.is(Helper::DynptrWrite)
+            && call.object.is_some_and(|object| object.thing == Thing::Dynptr(View::Skb));
+        let answer = match callee.returns() {
             Returns::Integer => Value::unknown(),
             Returns::Void => Value::NotInit,
-            Returns::MapValueOrNull => self.looked_up(helper, call),
+            Returns::MapValueOrNull => self.looked_up(callee, call),
+            Returns::NumberOrNull => self.next_number(call)?,
+            Returns::DynptrDataOrNull | Returns::MutableSliceOrNull => self.part(call, true),
+            Returns::SliceOrNull => self.part(call, false),
             Returns::RecordOrNull => {
                 let id = self.acquire();
                 let bytes = call.constant.and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0);
@@ -112,7 +162,7 @@ impl Explorer<'_> {
             self.state.set(reg, Value::NotInit);
         }
         self.state.set(Reg::R0, answer);
-        if helper.changes_packet() {
+        if callee.changes_packet() || writes_skb {
             self.forget_packet();
         }
         Ok(())
@@ -121,16 +171,17 @@ impl Explorer<'_> {
     /// Packet pointers become numbers; the packet may have moved (`clear_all_pkt_pointers`).
     pub(crate) fn forget_packet(&mut self) {
         self.state.for_each(|value| {
-            if value
-                .as_pointer()
-                .is_some_and(|pointer| pointer.kind.is_packet() || pointer.kind == Kind::PacketEnd)
-            {
+            let stale = value.as_pointer().is_some_and(|pointer| match pointer.kind {
+                Kind::PacketEnd | Kind::Memory { packet: true, .. } => true,
+                kind => kind.is_packet(),
+            });
+            if stale {
                 *value = Value::unknown();
             }
         });
     }
 
-    fn looked_up(&mut self, helper: Helper, call: &Call) -> Value {
+    fn looked_up(&mut self, callee: Callee, call: &Call) -> Value {
         let Some(map) = call.map else { return Value::unknown() };
         let of_maps = map
             .spec(self.program)
@@ -145,7 +196,7 @@ impl Explorer<'_> {
         };
         // An array has every index below its size (`can_elide_value_nullness`). Inner arrays may be
         // shorter than the one that declares their shape.
-        let present = helper == Helper::MapLookupElem
+        let present = callee.is(Helper::MapLookupElem)
             && !map.inner
             && map.spec(self.program).is_some_and(|spec| {
                 matches!(spec.kind, MapKind::Array | MapKind::PercpuArray)

@@ -105,6 +105,7 @@ impl Explorer<'_> {
                 | Kind::MapValue(_)
                 | Kind::MapKey(_)
                 | Kind::Record { .. }
+                | Kind::Memory { .. }
                 | Kind::Function(_) => false,
             };
             if refused {
@@ -161,7 +162,7 @@ impl Explorer<'_> {
                 self.check_region(touch.base, &pointer, touch.off, bytes, size, false)?;
                 Ok(any)
             }
-            Kind::Record { bytes: size } => {
+            Kind::Record { bytes: size } | Kind::Memory { bytes: size, .. } => {
                 self.note_access(Access::Memory)?;
                 self.check_region(touch.base, &pointer, touch.off, bytes, size, false)?;
                 Ok(any)
@@ -199,7 +200,10 @@ impl Explorer<'_> {
             Kind::MapKey(_) => {
                 self.refuse(Rule::ReadOnlyMemory, format!("write to change key R{regno} not allowed"))
             }
-            Kind::Record { bytes: size } => {
+            Kind::Memory { writable: false, .. } => {
+                self.refuse(Rule::ReadOnlyMemory, format!("R{regno} cannot write into rdonly_mem"))
+            }
+            Kind::Record { bytes: size } | Kind::Memory { bytes: size, .. } => {
                 self.note_access(Access::Memory)?;
                 self.check_region(touch.base, &pointer, touch.off, bytes, size, false)
             }
@@ -265,6 +269,7 @@ impl Explorer<'_> {
     fn load_stack(&mut self, touch: Touch, pointer: &Pointer, frame: u8) -> Check<Value> {
         let bytes = touch.size.bytes();
         let (from, to) = self.check_stack(touch.base, pointer, touch.off, bytes, Direction::Read)?;
+        self.check_no_object(frame, from, to)?;
         let stack = &self.state.frames[usize::from(frame)].stack;
         if pointer.var.as_constant().is_some() {
             return match stack.read(from, bytes) {
@@ -282,6 +287,7 @@ impl Explorer<'_> {
     fn store_stack(&mut self, touch: Touch, pointer: &Pointer, frame: u8, value: Value) -> Check {
         let bytes = touch.size.bytes();
         let (from, to) = self.check_stack(touch.base, pointer, touch.off, bytes, Direction::Write)?;
+        self.overwrite(frame, from, to)?;
         let current = self.state.frames.len() - 1;
         let known = pointer.var.as_constant().is_some();
         if let Value::Pointer(stored) = value

@@ -6,5 +6,6 @@ pub(crate) mod branch;
 pub(crate) mod function;
 pub(crate) mod helper;
 pub(crate) mod memory;
+pub(crate) mod object;
 pub(crate) mod region;
 pub(crate) mod resource;

@@ -32,7 +32,11 @@ impl Explorer<'_> {
             Kind::MapValue(_) => (strict, "value "),
             Kind::MapKey(_) => (strict, "key "),
             Kind::Socket => (strict, "sock "),
-            Kind::PacketEnd | Kind::Map(_) | Kind::Record { .. } | Kind::Function(_) => (strict, ""),
+            Kind::PacketEnd
+            | Kind::Map(_)
+            | Kind::Record { .. }
+            | Kind::Memory { .. }
+            | Kind::Function(_) => (strict, ""),
         };
         if !strict || size == 1 {
             return Ok(());

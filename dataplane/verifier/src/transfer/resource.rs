@@ -1,6 +1,9 @@
 //! Locks and references: what is held must be let go.
 
+use std::rc::Rc;
+
 use weir_ebpf::abi::helper::Helper;
+use weir_ebpf::abi::kfunc::Callee;
 use weir_ebpf::isa::Reg;
 use weir_ebpf::program::{ProgramType, ValueField};
 
@@ -11,7 +14,7 @@ use crate::value::{Id, Kind, Value};
 
 impl Explorer<'_> {
     /// The argument of the lock helpers (`process_spin_lock`).
-    pub(crate) fn check_lock(&mut self, helper: Helper, reg: Reg) -> Check {
+    pub(crate) fn check_lock(&mut self, callee: Callee, reg: Reg) -> Check {
         if self.program.kind == ProgramType::SocketFilter {
             return self.refuse(Rule::SpinLock, "socket filter progs cannot use bpf_spin_lock yet");
         }
@@ -46,9 +49,9 @@ impl Explorer<'_> {
             return self.refuse(Rule::SpinLock, message);
         }
         let lock = Lock { map, id: pointer.id };
-        match (helper, self.state.lock) {
-            (Helper::SpinLock, None) => self.state.lock = Some(lock),
-            (Helper::SpinLock, Some(_)) => {
+        match (callee.is(Helper::SpinLock), self.state.lock) {
+            (true, None) => self.state.lock = Some(lock),
+            (true, Some(_)) => {
                 return self.refuse(Rule::SpinLock, "Locking two bpf_spin_locks are not allowed");
             }
             (_, None) => return self.refuse(Rule::SpinLock, "bpf_spin_unlock without taking a lock"),
@@ -76,6 +79,11 @@ impl Explorer<'_> {
             return self.refuse(Rule::NotAcquired, format!("reference id={id} was released before"));
         }
         self.state.references.retain(|reference| reference.id != id);
+        for frame in &mut self.state.frames {
+            if frame.stack.slots().iter().any(|slot| slot.holds_reference()) {
+                Rc::make_mut(frame).stack.remove_objects(|object| object.reference == id);
+            }
+        }
         self.state.for_each(|value| {
             if value.as_pointer().is_some_and(|pointer| pointer.reference == id) {
                 *value = Value::unknown();

@@ -5,9 +5,11 @@
 //! signature says what it hands out, so a body that takes a number for a pointer fails its first test.
 
 use weir_ebpf::abi::helper::Arg;
-use weir_ebpf::abi::{Errno, Helper};
+use weir_ebpf::abi::{Callee, Errno};
 use weir_maps::Map;
 
+use super::dynptr::Dynptr;
+use super::iterator::Count;
 use crate::context::Context;
 use crate::env::Env;
 use crate::run::Run;
@@ -16,7 +18,7 @@ use crate::run::Run;
 pub(crate) struct Call<'r> {
     run: &'r mut Run<'r>,
     args: [u64; 5],
-    helper: Helper,
+    callee: Callee,
 }
 
 /// Memory of the program that an argument names. Programs of other workers may write map values at the
@@ -30,11 +32,11 @@ pub(crate) struct Memory {
 impl<'r> Call<'r> {
     /// # Safety
     /// `run` is unique for the time of the call and has a context, and `args` fulfil the signature of
-    /// `helper`: see [`crate::HelperFn`].
-    pub(crate) unsafe fn new(run: *mut Run<'_>, args: [u64; 5], helper: Helper) -> Self {
+    /// `callee`: see [`crate::HelperFn`].
+    pub(crate) unsafe fn new(run: *mut Run<'_>, args: [u64; 5], callee: Callee) -> Self {
         // SAFETY: valid and unique for 'r, which the caller lets end with the call.
         let run = unsafe { &mut *run.cast::<Run<'r>>() };
-        Self { run, args, helper }
+        Self { run, args, callee }
     }
 
     /// A number, all 64 bits.
@@ -85,9 +87,10 @@ impl<'r> Call<'r> {
     /// The memory of a fixed size that argument `index` points to.
     pub(crate) fn fixed(&self, index: usize) -> Memory {
         let len = match self.kind(index) {
-            Arg::Long => 8,
-            Arg::LongU32 | Arg::SpinLock => 4,
-            kind => unreachable!("argument {index} of {} is {kind:?}", self.helper.name()),
+            Arg::Long | Arg::Place8 => 8,
+            Arg::LongU32 | Arg::SpinLock | Arg::Place4 => 4,
+            Arg::Place2 => 2,
+            kind => unreachable!("argument {index} of {} is {kind:?}", self.callee.name()),
         };
         self.region(index, len)
     }
@@ -113,7 +116,13 @@ impl<'r> Call<'r> {
     pub(crate) fn pointer(&self, index: usize) -> *mut u8 {
         assert!(!matches!(
             self.kind(index),
-            Arg::Anything | Arg::DontCare | Arg::Size | Arg::SizeOrZero | Arg::ConstSize
+            Arg::Anything
+                | Arg::Number
+                | Arg::DontCare
+                | Arg::Size
+                | Arg::SizeOrZero
+                | Arg::ConstSize
+                | Arg::ConstBufferSize
         ));
         std::ptr::with_exposed_provenance_mut(self.args[index] as usize)
     }
@@ -124,11 +133,54 @@ impl<'r> Call<'r> {
     }
 
     fn kind(&self, index: usize) -> Arg {
-        self.helper.args()[index]
+        self.callee.args()[index]
+    }
+
+    /// The view that argument `index` points to.
+    pub(crate) fn dynptr(&self, index: usize) -> Dynptr {
+        let kind = self.kind(index);
+        assert!(is_new_dynptr(kind) || matches!(kind, Arg::Dynptr | Arg::RecordDynptr));
+        // SAFETY: the signature promises 16 aligned bytes of stack there; all of `Dynptr` is numbers.
+        unsafe { self.pointer(index).cast::<Dynptr>().read() }
+    }
+
+    /// Sets the view that argument `index` points to.
+    pub(crate) fn set_dynptr(&mut self, index: usize, view: Dynptr) {
+        let kind = self.kind(index);
+        assert!(is_new_dynptr(kind) || matches!(kind, Arg::Dynptr | Arg::RecordDynptr));
+        // SAFETY: the signature promises 16 aligned, writable bytes of stack there.
+        unsafe { self.pointer(index).cast::<Dynptr>().write(view) }
+    }
+
+    /// The count that argument `index` points to.
+    pub(crate) fn count(&self, index: usize) -> Count {
+        assert!(matches!(self.kind(index), Arg::Iterator));
+        // SAFETY: the signature promises 8 aligned bytes of stack there; all of `Count` is numbers.
+        unsafe { self.pointer(index).cast::<Count>().read() }
+    }
+
+    /// Sets the count that argument `index` points to.
+    pub(crate) fn set_count(&mut self, index: usize, count: Count) {
+        assert!(matches!(self.kind(index), Arg::NewIterator | Arg::Iterator | Arg::EndedIterator));
+        // SAFETY: the signature promises 8 aligned, writable bytes of stack there.
+        unsafe { self.pointer(index).cast::<Count>().write(count) }
     }
 }
 
+/// Whether the argument is a place for a dynptr.
+pub(crate) fn is_new_dynptr(kind: Arg) -> bool {
+    matches!(
+        kind,
+        Arg::NewDynptr | Arg::NewMemDynptr | Arg::NewRecordDynptr | Arg::NewSkbDynptr | Arg::NewXdpDynptr
+    )
+}
+
 impl Memory {
+    /// Where it starts.
+    pub(super) fn start(&self) -> *mut u8 {
+        self.at
+    }
+
     /// How many bytes.
     pub(crate) fn len(&self) -> usize {
         self.len

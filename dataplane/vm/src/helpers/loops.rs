@@ -6,7 +6,7 @@ use weir_ebpf::abi::Errno;
 use super::call::Call;
 
 /// `BPF_MAX_LOOPS`.
-const LOOPS_MAX: u32 = 8 * 1024 * 1024;
+pub(super) const LOOPS_MAX: u32 = 8 * 1024 * 1024;
 
 pub(super) fn bpf_loop(call: &mut Call<'_>) -> Result<u32, Errno> {
     let (count, callback, state, flags) = (call.u32(0), call.u64(1), call.u64(2), call.u64(3));

@@ -1,13 +1,17 @@
-//! The bodies of the helpers: one row for each row of `weir_ebpf::abi::Helper`, none left out.
+//! The bodies of helpers and kernel functions: one row for each row of `weir_ebpf::abi::Helper` and
+//! `weir_ebpf::abi::Kfunc`, none left out.
 //!
 //! A body is a safe function of a [`call::Call`]; the entry that engines call is made from it here.
 //! Semantics are Linux 6.18's, to the error number; where user space differs, the body says so.
 
 mod call;
 mod csum;
+mod dynptr;
 mod fib;
+mod iterator;
 mod loops;
 mod map;
+mod metadata;
 mod output;
 mod redirect;
 mod room;
@@ -23,22 +27,26 @@ mod xdp;
 #[cfg(test)]
 mod tests;
 
-use weir_ebpf::abi::{Errno, Helper};
+use weir_ebpf::abi::{Callee, Errno, Helper, Kfunc};
 
 use crate::run::{HelperFn, Run};
+pub(crate) use call::is_new_dynptr;
 use call::{Answer, Call};
+pub(crate) use dynptr::Dynptr;
 
 macro_rules! bodies {
-    ($( $helper:ident => $body:path, )+) => {
-        /// The body of a helper, for engines to call.
-        pub fn body(helper: Helper) -> HelperFn {
-            match helper {
-                $( Helper::$helper => {
+    ($(#[$doc:meta])* $table:ident as $name:ident: $( $callee:ident => $body:path, )+) => {
+        $(#[$doc])*
+        pub fn $name(callee: $table) -> HelperFn {
+            match callee {
+                $( $table::$callee => {
                     unsafe extern "C" fn enter(
                         run: *mut Run<'_>, r1: u64, r2: u64, r3: u64, r4: u64, r5: u64,
                     ) -> u64 {
                         // SAFETY: handed on from the caller, who owes it by `HelperFn`.
-                        let mut call = unsafe { Call::new(run, [r1, r2, r3, r4, r5], Helper::$helper) };
+                        let mut call = unsafe {
+                            Call::new(run, [r1, r2, r3, r4, r5], Callee::$table($table::$callee))
+                        };
                         $body(&mut call).register()
                     }
                     enter
@@ -49,6 +57,28 @@ macro_rules! bodies {
 }
 
 bodies! {
+    /// The body of a kernel function, for engines to call.
+    Kfunc as kfunc_body:
+    IterNumNew => iterator::new,
+    IterNumNext => iterator::next,
+    IterNumDestroy => iterator::destroy,
+    DynptrFromSkb => dynptr::from_skb,
+    DynptrFromXdp => dynptr::from_xdp,
+    DynptrSlice => dynptr::slice,
+    DynptrSliceRdwr => dynptr::slice_rdwr,
+    DynptrAdjust => dynptr::adjust,
+    DynptrIsNull => dynptr::is_null,
+    DynptrIsRdonly => dynptr::is_rdonly,
+    DynptrSize => dynptr::size,
+    DynptrClone => dynptr::clone,
+    XdpMetadataRxTimestamp => metadata::rx_timestamp,
+    XdpMetadataRxHash => metadata::rx_hash,
+    XdpMetadataRxVlanTag => metadata::rx_vlan_tag,
+}
+
+bodies! {
+    /// The body of a helper, for engines to call.
+    Helper as body:
     MapLookupElem => map::lookup,
     MapUpdateElem => map::update,
     MapDeleteElem => map::delete,
@@ -122,6 +152,13 @@ bodies! {
     XdpStoreBytes => xdp::store_bytes,
     SkbSetTstamp => skb::set_tstamp,
     MapLookupPercpuElem => map::lookup_percpu,
+    DynptrFromMem => dynptr::from_mem,
+    RingbufReserveDynptr => dynptr::ringbuf_reserve,
+    RingbufSubmitDynptr => dynptr::ringbuf_submit,
+    RingbufDiscardDynptr => dynptr::ringbuf_discard,
+    DynptrRead => dynptr::read,
+    DynptrWrite => dynptr::write,
+    DynptrData => dynptr::data,
     KtimeGetTaiNs => time::ktime_get_tai_ns,
 }
 

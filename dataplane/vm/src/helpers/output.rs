@@ -57,7 +57,7 @@ pub(super) fn ringbuf_query(call: &mut Call<'_>) -> u64 {
 
 /// The reader hears of every record unless the program says it need not. The kernel also spares a reader
 /// that is behind; weir's readers poll between batches, so a spurious word costs nothing.
-fn wake(call: &mut Call<'_>, flags: u64) {
+pub(super) fn wake(call: &mut Call<'_>, flags: u64) {
     if flags & NO_WAKEUP == 0 {
         call.env().wake();
     }

@@ -1,14 +1,14 @@
 //! Calls of helpers: every argument is tested against the helper's signature before the body runs.
 
 use weir_ebpf::abi::helper::{Arg, Returns};
-use weir_ebpf::abi::{Helper, MAX_TAIL_CALLS, MapKind};
+use weir_ebpf::abi::{Callee, Helper, Kfunc, MAX_TAIL_CALLS, MapKind};
 use weir_maps::{Map, Ringbuf};
 
 use super::Machine;
 use super::fault::{Access, FaultKind};
 use super::memory::function_slot;
-use crate::helpers;
-use crate::run::Run;
+use crate::helpers::{self, Dynptr};
+use crate::run::{HelperFn, Run};
 
 /// What r1 to r5 hold after a call: no program may read them.
 pub(crate) const CLOBBERED: u64 = 0xdead_beef_dead_beef;
@@ -21,53 +21,67 @@ impl Machine<'_> {
         let Some(helper) = helper.filter(|helper| granted || helper.offered().to(self.memory.kind)) else {
             return Err(unknown);
         };
-        self.check_arguments(helper)?;
+        self.check_arguments(Callee::Helper(helper))?;
         if helper == Helper::TailCall && self.tail_call() {
             return Ok(());
         }
+        self.call_outside(Callee::Helper(helper), helpers::body(helper))
+    }
+
+    pub(super) fn call_kfunc(&mut self, number: i32, off: i16) -> Result<(), FaultKind> {
+        let unknown = FaultKind::Kfunc { number, program_type: self.memory.kind.name() };
+        let granted = self.unprivileged;
+        let kfunc = Kfunc::new(number).filter(|kfunc| granted || kfunc.offered().to(self.memory.kind));
+        let Some(kfunc) = kfunc.filter(|_| off == 0) else { return Err(unknown) };
+        self.check_arguments(Callee::Kfunc(kfunc))?;
+        self.call_outside(Callee::Kfunc(kfunc), helpers::kfunc_body(kfunc))
+    }
+
+    /// Calls a body whose arguments were checked.
+    fn call_outside(&mut self, callee: Callee, body: HelperFn) -> Result<(), FaultKind> {
         let key_size = |map: &Map| u64::from(map.spec().key_size);
-        let walks = helper == Helper::ForEachMapElem;
+        let walks = callee.is(Helper::ForEachMapElem);
         let outer = self.walked_key.take();
-        self.walked_key = if walks { self.map_argument(helper).map(key_size) } else { None };
+        self.walked_key = if walks { self.map_argument(callee).map(key_size) } else { None };
         let [_, r1, r2, r3, r4, r5, ..] = self.regs;
         let machine: *mut Machine<'_> = self;
         // SAFETY: the arguments fulfil the signature (checked above), the run is inside this program; a
         // callback re-enters through `engine`, which is derived from `self`, while `self` is not used.
         let r0 = unsafe {
             (*self.run).engine = machine.cast();
-            helpers::body(helper)(self.run, r1, r2, r3, r4, r5)
+            body(self.run, r1, r2, r3, r4, r5)
         };
         self.walked_key = outer;
         if let Some(fault) = self.pending.take() {
             return Err(fault);
         }
-        self.note_effects(helper, r0);
+        self.note_effects(callee, r0);
         self.regs[0] = r0;
         self.regs[1..=5].fill(CLOBBERED);
         Ok(())
     }
 
-    fn check_arguments(&self, helper: Helper) -> Result<(), FaultKind> {
-        for (index, wanted) in helper.args().iter().enumerate() {
-            if !self.fulfils(helper, index, *wanted) {
+    fn check_arguments(&self, callee: Callee) -> Result<(), FaultKind> {
+        for (index, wanted) in callee.args().iter().enumerate() {
+            if !self.fulfils(callee, index, *wanted) {
                 let found = self.regs[index + 1];
                 let near = self.memory.near(found, self.frames.len());
-                return Err(FaultKind::Argument { helper, index: index + 1, wanted: *wanted, found, near });
+                return Err(FaultKind::Argument { callee, index: index + 1, wanted: *wanted, found, near });
             }
         }
         Ok(())
     }
 
-    fn fulfils(&self, helper: Helper, index: usize, wanted: Arg) -> bool {
+    fn fulfils(&self, callee: Callee, index: usize, wanted: Arg) -> bool {
         let value = self.regs[index + 1];
         let next = self.regs.get(index + 2).map_or(0, |size| u64::from(*size as u32));
         let readable = |size: u64| self.allowed(value, size, Access::Read);
         let writable = |size: u64| self.allowed(value, size, Access::Write);
-        let map = || self.map_argument(helper);
+        let map = || self.map_argument(callee);
         match wanted {
             Arg::Anything | Arg::DontCare | Arg::ConstSize => true,
             Arg::Context => value == self.memory.context_value(),
-            Arg::Map => self.memory.map_at(value, &self.code().maps).is_some_and(|map| suits(helper, map)),
+            Arg::Map => self.memory.map_at(value, &self.code().maps).is_some_and(|map| suits(callee, map)),
             Arg::MapKey => map().is_some_and(|map| readable(u64::from(map.spec().key_size))),
             Arg::MapValue => map().is_some_and(|map| readable(u64::from(map.spec().value_size))),
             Arg::UninitMapValue => map().is_some_and(|map| writable(u64::from(map.spec().value_size))),
@@ -84,24 +98,84 @@ impl Machine<'_> {
             Arg::Size => value as u32 != 0 && value as u32 <= i32::MAX as u32,
             Arg::SizeOrZero => value as u32 <= i32::MAX as u32,
             Arg::Record => self.memory.records.iter().any(|(start, _)| *start == value),
-            Arg::SpinLock => self.lock_allowed(helper, value),
+            Arg::SpinLock => self.lock_allowed(callee, value),
             Arg::Callback => function_slot(value).is_some_and(|slot| slot < self.code().program.insns.len()),
             Arg::StackOrNull => value == 0 || self.memory.in_stack(value, 1, self.frames.len()),
             Arg::ConstStr => self.is_text(value),
             Arg::Long => value.is_multiple_of(8) && writable(8),
             Arg::LongU32 => value.is_multiple_of(4) && writable(4),
+            Arg::Place2 => readable(2) && writable(2),
+            Arg::Place4 => readable(4) && writable(4),
+            Arg::Place8 => readable(8) && writable(8),
+            Arg::Number => true,
+            Arg::BufferOrNull => value == 0 || readable(next) && writable(next),
+            Arg::ConstBufferSize => value as u32 <= i32::MAX as u32,
+            Arg::NewIterator | Arg::Iterator | Arg::EndedIterator => self.object_fits(value, 8),
+            Arg::NewDynptr
+            | Arg::NewMemDynptr
+            | Arg::NewRecordDynptr
+            | Arg::NewSkbDynptr
+            | Arg::NewXdpDynptr => self.object_fits(value, 16),
+            Arg::Dynptr => self.known_view(value).is_some(),
+            Arg::RecordDynptr => self
+                .known_view(value)
+                .is_some_and(|view| view == Dynptr::default() || view.record().is_some()),
+        }
+    }
+
+    /// Whether an object of the stack may stand there.
+    fn object_fits(&self, value: u64, bytes: u64) -> bool {
+        value.is_multiple_of(8) && self.memory.in_stack(value, bytes, self.frames.len())
+    }
+
+    /// The view that stands there, if a call made it and nobody wrote over it since.
+    fn known_view(&self, value: u64) -> Option<Dynptr> {
+        let (_, made) = self.memory.views.iter().find(|(at, _)| *at == value)?;
+        (self.object_fits(value, 16) && self.view_at(value) == *made).then_some(*made)
+    }
+
+    /// The 16 bytes there, which are in the stack, as a view.
+    fn view_at(&self, value: u64) -> Dynptr {
+        // SAFETY: `object_fits` found 16 aligned bytes of stack there; all of `Dynptr` is numbers.
+        unsafe { std::ptr::with_exposed_provenance::<Dynptr>(value as usize).read() }
+    }
+
+    /// Keeps what views a call has made or changed, and which records they are of.
+    fn note_views(&mut self, callee: Callee) {
+        for (index, arg) in callee.args().iter().enumerate() {
+            let at = self.regs[index + 1];
+            if !helpers::is_new_dynptr(*arg) && !matches!(arg, Arg::Dynptr | Arg::RecordDynptr) {
+                continue;
+            }
+            let old = self.memory.views.iter().find(|(known, _)| *known == at).map(|(_, view)| *view);
+            let view = self.view_at(at);
+            self.memory.views.retain(|(known, _)| known.abs_diff(at) >= 16);
+            match arg {
+                Arg::RecordDynptr => {
+                    // Clones of it are views of nothing now, too.
+                    let gone = old.and_then(|old| old.record());
+                    let same = |view: &Dynptr| view.record().map(|(at, _)| at) == gone.map(|(at, _)| at);
+                    self.memory.views.retain(|(_, view)| gone.is_none() || !same(view));
+                    self.memory.records.retain(|(start, _)| gone.is_none_or(|(at, _)| at != *start));
+                }
+                Arg::NewRecordDynptr => self.memory.records.extend(view.record()),
+                _ => {}
+            }
+            if *arg != Arg::RecordDynptr {
+                self.memory.views.push((at, view));
+            }
         }
     }
 
     /// The map that the call's keys and values belong to: its first map argument.
-    fn map_argument(&self, helper: Helper) -> Option<&Map> {
-        let index = helper.args().iter().position(|arg| *arg == Arg::Map)?;
+    fn map_argument(&self, callee: Callee) -> Option<&Map> {
+        let index = callee.args().iter().position(|arg| *arg == Arg::Map)?;
         self.memory.map_at(self.regs[index + 1], &self.code().maps)
     }
 
     /// A lock is inside a map's value; it is taken while none is held and given back while it is.
-    fn lock_allowed(&self, helper: Helper, value: u64) -> bool {
-        let held = if helper == Helper::SpinUnlock { Some(value) } else { None };
+    fn lock_allowed(&self, callee: Callee, value: u64) -> bool {
+        let held = if callee.is(Helper::SpinUnlock) { Some(value) } else { None };
         let owned = self.memory.owner(value, 4, &self.code().maps).is_some();
         value.is_multiple_of(4) && owned && self.lock == held
     }
@@ -119,25 +193,33 @@ impl Machine<'_> {
     }
 
     /// What a call changes in what the program may touch.
-    fn note_effects(&mut self, helper: Helper, r0: u64) {
+    fn note_effects(&mut self, callee: Callee, r0: u64) {
         let record = self.regs[1];
-        match helper {
-            Helper::SpinLock => self.lock = Some(record),
-            Helper::SpinUnlock => self.lock = None,
-            Helper::RingbufSubmit | Helper::RingbufDiscard => {
+        self.note_views(callee);
+        match callee {
+            Callee::Helper(Helper::SpinLock) => self.lock = Some(record),
+            Callee::Helper(Helper::SpinUnlock) => self.lock = None,
+            Callee::Helper(Helper::RingbufSubmit | Helper::RingbufDiscard) => {
                 self.memory.records.retain(|(start, _)| *start != record);
             }
             _ => {}
         }
-        match helper.returns() {
+        match callee.returns() {
             Returns::RecordOrNull if r0 != 0 => self.memory.records.push((r0, self.regs[2])),
             Returns::MapValueOrNull if r0 != 0 => {
-                let outer = self.map_argument(helper).map(|map| map.spec().kind);
+                let outer = self.map_argument(callee).map(|map| map.spec().kind);
                 if matches!(outer, Some(MapKind::ArrayOfMaps | MapKind::HashOfMaps)) {
                     self.memory.met.push(std::ptr::with_exposed_provenance(r0 as usize));
                 }
             }
-            Returns::Integer | Returns::Void | Returns::MapValueOrNull | Returns::RecordOrNull => {}
+            Returns::Integer
+            | Returns::Void
+            | Returns::MapValueOrNull
+            | Returns::RecordOrNull
+            | Returns::NumberOrNull
+            | Returns::DynptrDataOrNull
+            | Returns::SliceOrNull
+            | Returns::MutableSliceOrNull => {}
         }
     }
 
@@ -186,9 +268,13 @@ impl Machine<'_> {
 
 /// Whether a map is of a kind that the helper works on (`check_map_func_compatibility`): where another
 /// kind would be more than a wrong answer.
-fn suits(helper: Helper, map: &Map) -> bool {
+fn suits(callee: Callee, map: &Map) -> bool {
     let kind = map.spec().kind;
-    let ring = matches!(helper, Helper::RingbufOutput | Helper::RingbufReserve | Helper::RingbufQuery);
+    let Callee::Helper(helper) = callee else { return true };
+    let ring = matches!(
+        helper,
+        Helper::RingbufOutput | Helper::RingbufReserve | Helper::RingbufReserveDynptr | Helper::RingbufQuery
+    );
     match helper {
         Helper::TailCall => kind == MapKind::ProgArray,
         _ if ring => kind == MapKind::Ringbuf,

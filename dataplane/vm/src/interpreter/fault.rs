@@ -4,7 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 use weir_ebpf::abi::helper::Arg;
-use weir_ebpf::abi::{ContextField, Helper};
+use weir_ebpf::abi::{Callee, ContextField};
 
 /// A run was stopped: the program did what no proven program does, or ran out of its budget.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -54,10 +54,10 @@ pub enum FaultKind {
         address: u64,
     },
     /// A helper's argument is not what its signature asks for.
-    #[error("argument {index} of {}: found {found:#x}, wanted {wanted:?}{near}", helper.name())]
+    #[error("argument {index} of {}: found {found:#x}, wanted {wanted:?}{near}", callee.name())]
     Argument {
-        /// The helper.
-        helper: Helper,
+        /// The helper or kernel function.
+        callee: Callee,
         /// Which argument, from 1.
         index: usize,
         /// What the signature says.
@@ -66,6 +66,14 @@ pub enum FaultKind {
         found: u64,
         /// The region that is nearest.
         near: Near,
+    },
+    /// A kernel function that weir does not have, or not for this type of program.
+    #[error("kernel function {number} is not offered to {program_type} programs")]
+    Kfunc {
+        /// The number called.
+        number: i32,
+        /// The program's type.
+        program_type: &'static str,
     },
     /// A helper that weir does not have, or not for this type of program.
     #[error("helper {number} is not offered to {program_type} programs")]

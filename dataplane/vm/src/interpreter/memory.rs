@@ -11,6 +11,7 @@ use weir_maps::Map;
 
 use super::fault::{Access, FaultKind, Near};
 use crate::context::{Context, slot};
+use crate::helpers::Dynptr;
 
 /// Where a value points, if it is a pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +93,8 @@ pub(super) struct Memory {
     pub(super) keys: Vec<(u64, u64)>,
     /// Reserved ring records: address and bytes.
     pub(super) records: Vec<(u64, u64)>,
+    /// Dynptrs on the stack: where each stands, and what it was when a call left it.
+    pub(super) views: Vec<(u64, Dynptr)>,
     /// Inner maps that a lookup answered.
     pub(super) met: Vec<*const Map>,
     granted: Option<Range<u64>>,
@@ -104,7 +107,16 @@ impl Memory {
         granted: Option<Range<u64>>,
         stack: Stacks,
     ) -> Self {
-        Self { context, kind, stack, keys: Vec::new(), records: Vec::new(), met: Vec::new(), granted }
+        Self {
+            context,
+            kind,
+            stack,
+            keys: Vec::new(),
+            records: Vec::new(),
+            views: Vec::new(),
+            met: Vec::new(),
+            granted,
+        }
     }
 
     /// The value of r10 in a frame: the address behind its stack.

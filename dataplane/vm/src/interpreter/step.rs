@@ -74,9 +74,7 @@ impl Machine<'_> {
             Insn::Call { helper } => self.call_helper(u64::from(helper))?,
             Insn::CallReg { reg } => self.call_helper(self.get(reg))?,
             Insn::CallLocal { off } => self.call_local(self.pc as i64 + i64::from(off))?,
-            Insn::CallKfunc { .. } => {
-                return Err(FaultKind::Unsupported { what: "a call of a kernel function" });
-            }
+            Insn::CallKfunc { btf_id, off } => self.call_kfunc(btf_id, off)?,
             Insn::Exit => {
                 self.leave();
             }

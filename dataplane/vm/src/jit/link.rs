@@ -9,6 +9,8 @@ use weir_maps::Map;
 pub(crate) struct Link<'a> {
     /// The body of a helper, a [`crate::HelperFn`].
     pub(crate) helper: &'a dyn Fn(u32) -> Option<usize>,
+    /// The body of a kernel function, likewise.
+    pub(crate) kfunc: &'a dyn Fn(i32) -> Option<usize>,
     /// What there is to know of each of the program's maps.
     pub(crate) maps: &'a [MapLink],
     /// Whether the code must see exactly what the checked interpreter sees, down to the addresses of its

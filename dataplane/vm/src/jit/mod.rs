@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use weir_ebpf::Program;
-use weir_ebpf::abi::Helper;
+use weir_ebpf::abi::{Helper, Kfunc};
 use weir_maps::Map;
 use weir_sys::code::{CodeError, Executable, Reserved, Written};
 use weir_verifier::{Facts, Verified};
@@ -49,6 +49,14 @@ pub enum JitError {
         slot: usize,
         /// The number called.
         number: u32,
+    },
+    /// A kernel function without a body.
+    #[error("insn {slot}: kernel function {number} has no body")]
+    Kfunc {
+        /// The call.
+        slot: usize,
+        /// The number called.
+        number: i32,
     },
     /// A map that the program names but was not given.
     #[error("insn {slot}: the program was loaded without map {map}")]
@@ -84,7 +92,8 @@ impl Compiled {
     pub(crate) fn new(verified: &Verified, maps: &[Arc<Map>]) -> Result<Self, JitError> {
         let maps: Vec<_> = maps.iter().map(MapLink::new).collect();
         let helper = |number| Helper::new(number).map(|helper| helpers::body(helper) as *const () as usize);
-        let link = Link { helper: &helper, maps: &maps, exact: false };
+        let kfunc = |number| Kfunc::new(number).map(|kfunc| helpers::kfunc_body(kfunc) as *const () as usize);
+        let link = Link { helper: &helper, kfunc: &kfunc, maps: &maps, exact: false };
         Self::build(verified.program(), Some(verified.facts()), &link)
     }
 

@@ -59,7 +59,7 @@ pub fn replay(program: &Arc<Program>, memory: &mut [u8]) -> Result<u64, ReplayEr
     let interpreted = checked(program, memory, &mut stacks)?;
     let after = memory.to_vec();
 
-    let link = Link { helper: &plain_helper, maps: &[], exact: true };
+    let link = Link { helper: &plain_helper, kfunc: &|_| None, maps: &[], exact: true };
     // SAFETY: it only runs below, where the checked run has just come to its end.
     let code = unsafe { Compiled::unproven(program, &link) }?;
     memory.copy_from_slice(&before);

@@ -26,6 +26,13 @@ impl Emitter<'_> {
         Ok(())
     }
 
+    pub(super) fn call_kfunc(&mut self, slot: usize, number: i32) -> Result<(), JitError> {
+        let body = (self.link.kfunc)(number).ok_or(JitError::Kfunc { slot, number })?;
+        self.call_outside(body);
+        self.clobber_exactly();
+        Ok(())
+    }
+
     /// Leaves in the argument registers what the checked interpreter leaves there.
     fn clobber_exactly(&mut self) {
         if self.link.exact {

@@ -88,6 +88,7 @@ impl Frame {
                 Insn::Call { .. }
                 | Insn::CallLocal { .. }
                 | Insn::CallReg { .. }
+                | Insn::CallKfunc { .. }
                 | Insn::LoadPacket { .. } => {
                     (run, calls) = (true, true);
                 }

@@ -209,7 +209,7 @@ impl Emitter<'_> {
             Insn::MayGoto { off } => return self.may_goto(slot, off),
             Insn::Call { helper } => return self.call(slot, helper),
             Insn::CallLocal { off } => return self.call_local(slot, off),
-            Insn::CallKfunc { .. } => return refused("a kernel function call"),
+            Insn::CallKfunc { btf_id, .. } => return self.call_kfunc(slot, btf_id),
             Insn::CallReg { reg } if self.facts.is_none() => self.call_register(reg),
             Insn::CallReg { .. } => return refused("a call by register"),
             Insn::Exit => self.exit(),
