@@ -131,6 +131,10 @@ fn apply(
     let insn = linked.raw[slot];
     let Some(target) = target else {
         let local_call = insn.code == CALL && insn.src == pseudo::CALL;
+        if insn.code == LD_IMM64 && matches!(insn.src, pseudo::MAP_FD | pseudo::MAP_VALUE) {
+            // A descriptor that nobody relocated is none of this object's maps.
+            linked.raw[slot].imm = -1;
+        }
         if !local_call {
             return Ok(None);
         }

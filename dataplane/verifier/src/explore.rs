@@ -11,14 +11,14 @@ use weir_ebpf::isa::{Insn, Reg};
 
 use crate::facts::Facts;
 use crate::lint::Lint;
-use crate::liveness::Liveness;
+use crate::liveness::{Liveness, reads};
 use crate::log::Log;
 use crate::prune::{Seen, Visit};
 use crate::record::recorded;
 use crate::reject::Reject;
 use crate::relevance::Relevance;
 use crate::rule::Rule;
-use crate::shape::Shape;
+use crate::shape::{Shape, written};
 use crate::state::State;
 use crate::states::{RecordedState, STATES_MAX};
 use crate::value::{Id, Value};
@@ -191,8 +191,22 @@ impl<'a> Explorer<'a> {
         step
     }
 
+    /// Refuses a write of r10, once what it would read was found to be there. Code that no path comes to
+    /// may write what it likes, as in the kernel.
+    fn check_frame_pointer(&self, insn: &Insn) -> Check {
+        if written(insn) != Some(Reg::R10) {
+            return Ok(());
+        }
+        let read = reads(insn);
+        for reg in Reg::ALL.iter().filter(|reg| read.contains(**reg)) {
+            self.read(*reg)?;
+        }
+        self.refuse(Rule::FramePointer, "frame pointer is read only")
+    }
+
     /// Walks one instruction.
     fn step(&mut self) -> Check<Step> {
+        self.check_frame_pointer(&self.program.insns[self.slot])?;
         match self.program.insns[self.slot] {
             Insn::Alu { width, op, dst, src } => self.alu(width, op, dst, src)?,
             Insn::Mov { width, dst, src } => self.mov(width, dst, src)?,

@@ -47,7 +47,7 @@ fn union(a: RegSet, b: RegSet) -> RegSet {
 }
 
 /// Registers an instruction reads.
-fn reads(insn: &Insn) -> RegSet {
+pub(crate) fn reads(insn: &Insn) -> RegSet {
     match *insn {
         Insn::Alu { dst, src, .. } => union(set(&[dst]), of_source(src)),
         Insn::Mov { src, .. } => of_source(src),

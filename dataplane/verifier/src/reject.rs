@@ -50,6 +50,24 @@ impl Reject {
         }
     }
 
+    /// What the kernel says of the same program, where we speak in its name. A helper that the kernel has
+    /// and weir has not is refused here alone.
+    pub fn kernel_says(&self) -> Option<&str> {
+        /// The last of `enum bpf_func_id` in Linux 6.18.
+        const LAST_HELPER: u64 = 211;
+        let ours_alone = match self.rule {
+            Rule::HelperUnknown => self
+                .message
+                .rsplit('#')
+                .next()
+                .and_then(|id| id.parse().ok())
+                .is_none_or(|id: u64| id <= LAST_HELPER),
+            Rule::KernelFunction => true,
+            rule => rule.kernel().is_empty(),
+        };
+        (!ours_alone).then_some(self.message.as_str())
+    }
+
     /// Fills in the function and the source line.
     pub(crate) fn locate(mut self, program: &Program) -> Self {
         self.line = program.line_at(self.slot).cloned();
@@ -128,8 +146,8 @@ impl Reject {
             group = group.element(Level::HELP.message(help.clone()));
         }
         group = group.element(Level::NOTE.message(self.rule.sentence()));
-        if !self.rule.kernel().is_empty() {
-            group = group.element(Level::NOTE.message(format!("kernel says: {}", self.message)));
+        if let Some(said) = self.kernel_says() {
+            group = group.element(Level::NOTE.message(format!("kernel says: {said}")));
         }
         let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
         renderer.render(&[group])

@@ -140,11 +140,7 @@ fn check_insn(program: &Program, shape: &mut Shape, slot: usize) -> Check {
         | Insn::Goto { .. }
         | Insn::GotoLong { .. }
         | Insn::Exit => Ok(()),
-    }?;
-    if written(insn) == Some(Reg::R10) {
-        return refuse(slot, Rule::FramePointer, "frame pointer is read only");
     }
-    Ok(())
 }
 
 /// The register an instruction writes, calls aside.
@@ -197,7 +193,11 @@ fn check_immediate(program: &Program, shape: &mut Shape, slot: usize, value: Imm
         Imm64::Value(_) => Ok(()),
         Imm64::Map(map) | Imm64::MapValue { map, .. } => match program.maps.get(map as usize) {
             Some(spec) => check_direct_value(slot, value, spec),
-            None => refuse(slot, Rule::BadInstruction, format!("map {map} is not one of the program's")),
+            None => refuse(
+                slot,
+                Rule::BadInstruction,
+                format!("fd {} is not pointing to valid bpf_map", map as i32),
+            ),
         },
         Imm64::Function(off) => note_call(program, shape, slot, off),
         Imm64::Variable { btf_id, .. } => {

@@ -145,7 +145,11 @@ impl Pointer {
 
     /// The kernel's word for its type.
     pub(crate) fn text(&self) -> String {
-        format!("{}{}", self.kind.text(), if self.maybe_null { "_or_null" } else { "" })
+        match self.kind {
+            // The kernel learns that it is a map when it is compared with null.
+            Kind::Map(_) if self.maybe_null => "map_value_or_null".to_owned(),
+            kind => format!("{}{}", kind.text(), if self.maybe_null { "_or_null" } else { "" }),
+        }
     }
 
     /// The whole offset, when it is known.

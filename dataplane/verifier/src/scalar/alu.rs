@@ -218,12 +218,12 @@ impl<const B: u32> Word<B> {
         if seeded(Bug::ShiftNotMasked) && other.bounds.umin() >= u64::from(B) {
             return Self { tnum: Tnum::constant(0), bounds: Bounds::constant(0) };
         }
-        let bits = other.tnum.low(B.trailing_zeros());
-        let within = other.bounds.umax() < u64::from(B);
-        let possible = |amount: &u32| {
-            let amount = u64::from(*amount);
-            bits.contains(amount) && (!within || other.bounds.contains(amount))
-        };
+        if other.bounds.umax() >= u64::from(B) {
+            // The machine takes the amount modulo the width; the kernel says nothing of it, and so do we.
+            return Self { tnum: Tnum::UNKNOWN.low(B), bounds: Bounds::UNKNOWN };
+        }
+        let possible =
+            |amount: &u32| other.tnum.contains((*amount).into()) && other.bounds.contains((*amount).into());
         let join = |one: Self, two: Self| Self {
             tnum: one.tnum.join(two.tnum),
             bounds: one.bounds.join(&two.bounds),

@@ -58,6 +58,10 @@ impl Explorer<'_> {
     /// The pointer has no offset at all (`check_ptr_off_reg`).
     pub(crate) fn check_unmoved(&self, reg: Reg, pointer: &Pointer) -> Check {
         let (regno, text) = (reg.index(), pointer.kind.text());
+        if pointer.off < 0 {
+            let message = format!("negative offset {text} ptr R{regno} off={} disallowed", pointer.off);
+            return self.refuse(Rule::ContextModified, message);
+        }
         if pointer.off != 0 {
             let message =
                 format!("dereference of modified {text} ptr R{regno} off={} disallowed", pointer.off);

@@ -1,16 +1,17 @@
 //! The kernel's own verifier tests as an oracle: cases with this kernel's answer, and ours beside it.
 //!
-//! `tests/selftests/build.sh` reads a tree of kernel sources that the caller brings and prints the cases,
+//! `tests/oracle/selftests/build.sh` reads a tree of kernel sources that the caller brings and prints the cases,
 //! one JSON object a line; nothing of that tree is kept here. [`judge`] asks our verifier the same, and
 //! [`Class`] says what came of it.
 
+mod answer;
 mod case;
 mod class;
 
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use weir_verifier::{Options, Reject, Verified, verify};
+use weir_verifier::{Options, Reject, verify};
 
 pub use case::{Case, reason};
 pub use class::{Class, unsafe_by};
@@ -20,6 +21,8 @@ pub use class::{Class, unsafe_by};
 pub enum Ours {
     /// Yes, and what the program answered to the packet that the kernel ran it on.
     Accepts(Option<u32>),
+    /// Yes, and it could not be run to its end.
+    Stops(String),
     /// No, by this rule or by the loader, with this message in the kernel's words (or empty).
     Refuses {
         /// The rule, or `loader`.
@@ -58,7 +61,10 @@ pub fn judge(case: Case) -> Judged {
             Ours::Refuses { rule, kernel_says: String::new(), message }
         }
         Ok(program) => match verify(Arc::new(program), &Options::default()) {
-            Ok(verified) => Ours::Accepts(answer(&case, verified)),
+            Ok(verified) => match answer::answer(&case, verified) {
+                Ok(answer) => Ours::Accepts(answer),
+                Err(error) => Ours::Stops(format!("{error:#}")),
+            },
             Err(reject) => refusal(&reject),
         },
     };
@@ -67,17 +73,9 @@ pub fn judge(case: Case) -> Judged {
 }
 
 fn refusal(reject: &Reject) -> Ours {
-    let speaks = !reject.rule.kernel().is_empty();
     Ours::Refuses {
         rule: reject.rule.name().to_owned(),
-        kernel_says: if speaks { reject.message.clone() } else { String::new() },
+        kernel_says: reject.kernel_says().unwrap_or_default().to_owned(),
         message: reject.message.clone(),
     }
-}
-
-/// What the program answers to the kernel's packet, if it was run and runs here too.
-fn answer(case: &Case, verified: Verified) -> Option<u32> {
-    case.retval?;
-    let loaded = crate::engine::load_verified(verified, weir_vm::Engine::Interpreter).ok()?;
-    crate::engine::run(&loaded, &case.packet().ok()?).ok().map(|answer| answer.verdict)
 }

@@ -3,8 +3,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use weir_tests::differential::{Judge, Outcome};
-use weir_tests::generate::Recipe;
+use weir_oracle::differential::{Judge, Outcome};
+use weir_oracle::generate::Recipe;
 use weir_verifier::scalar;
 use weir_vm::mutant::{self, Mutant};
 

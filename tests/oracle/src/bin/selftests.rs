@@ -1,12 +1,12 @@
 //! Compares our verifier with the kernel's on the kernel's own verifier tests.
 //!
-//!     tests/selftests/build.sh LINUX_6.1 LINUX_6.12 OUT > cases.jsonl
-//!     cargo run -p weir-tests --bin selftests -- cases.jsonl [FAMILY…]
+//!     tests/oracle/selftests/build.sh LINUX_6.1 LINUX_6.12 OUT > cases.jsonl
+//!     cargo run -p weir-oracle --bin selftests -- cases.jsonl [FAMILY…]
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail};
-use weir_tests::selftests::{Class, Judged, Ours, judge, read, reason};
+use weir_oracle::selftests::{Class, Judged, Ours, judge, read, reason};
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -32,6 +32,7 @@ fn show(Judged { case, ours, class }: &Judged) {
     match ours {
         Ours::Accepts(Some(answer)) => println!("    we accept, and it answers {answer}"),
         Ours::Accepts(None) => println!("    we accept"),
+        Ours::Stops(why) => println!("    we accept, and it stops: {why}"),
         Ours::Refuses { rule, message, .. } => println!("    we: {message} [{rule}]"),
     }
     match (case.accepted, case.retval) {

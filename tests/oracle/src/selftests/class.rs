@@ -51,6 +51,8 @@ impl Class {
             return Class::NotAsked;
         }
         match (ours, case.accepted) {
+            (Ours::Stops(_), true) => Class::OtherAnswer,
+            (Ours::Stops(_), false) => Class::FalseAccept,
             (Ours::Accepts(answer), true) => match (answer, case.retval) {
                 (Some(ours), Some(theirs)) if *ours != theirs => Class::OtherAnswer,
                 _ => Class::BothAccept,

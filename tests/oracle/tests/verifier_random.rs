@@ -8,7 +8,7 @@ use std::sync::Arc;
 use weir_ebpf::abi::{Helper, MapKind};
 use weir_ebpf::isa::{AluOp, AtomicOp, Cond, Imm64, Insn, Reg, Size, Source, SwapKind, Width};
 use weir_ebpf::program::{Initial, MapSpec, Program, ProgramType};
-use weir_tests::kernel::{create_maps, load_program, skip};
+use weir_oracle::kernel::{create_maps, load_program, skip};
 use weir_verifier::{Options, Rule, verify};
 
 /// A small generator of numbers (splitmix64), so that a seed names a program.

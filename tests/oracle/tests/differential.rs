@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use weir_tests::differential::{Judge, Outcome, report};
-use weir_tests::generate::{Recipe, shrink};
-use weir_tests::kernel;
+use weir_oracle::differential::{Judge, Outcome, report};
+use weir_oracle::generate::{Recipe, shrink};
+use weir_oracle::kernel;
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)

@@ -43,6 +43,9 @@ pub struct Case {
     /// The object's file; programs of objects.
     #[serde(default)]
     object: String,
+    /// What the object says of it.
+    #[serde(default)]
+    tags: Vec<String>,
     /// The packet that the kernel ran it on, in hexadecimal.
     #[serde(default)]
     data: String,
@@ -79,6 +82,24 @@ impl Case {
         let mut program = if self.object.is_empty() { self.of_table(kind)? } else { self.of_object(kind)? };
         program.strict_alignment = self.strict;
         Ok(program)
+    }
+
+    /// Another program of the same object.
+    pub fn program_named(&self, name: &str) -> Result<Program> {
+        ensure!(!self.object.is_empty(), "a table's case has no other program");
+        let mut other = Self { name: name.to_owned(), ..self.clone() }.program()?;
+        other.strict_alignment = false;
+        Ok(other)
+    }
+
+    /// Whether it is a case of a table, whose maps the test fills.
+    pub fn is_of_table(&self) -> bool {
+        self.object.is_empty()
+    }
+
+    /// Whether it answers with an address.
+    pub fn says_pointer(&self) -> bool {
+        self.tags.iter().any(|tag| tag.starts_with("comment:test_retval=") && tag.contains("POINTER_VALUE"))
     }
 
     /// The packet that the kernel ran it on.

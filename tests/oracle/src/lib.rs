@@ -1,0 +1,10 @@
+//! What judges the verifier, apart from the other tests so that it is quickly built and needs no engine:
+//! the kernel and its own tests, random programs and their near-misses in the checked interpreter, and
+//! whether runs stay inside what was proven.
+
+pub mod containment;
+pub mod differential;
+pub mod engine;
+pub mod generate;
+pub mod kernel;
+pub mod selftests;
