@@ -229,6 +229,10 @@ impl Opener for Devices {
         Ok(ports)
     }
 
+    fn addresses(&self, config: &Config, own: &[IpAddr]) -> Result<(), OpenError> {
+        self.set_addresses(config, own).map_err(|error| refused("punt", &error))
+    }
+
     fn frames(&self, interface: &Interface, workers: usize) -> usize {
         if interface.driver() != Driver::AfXdp {
             return self.offline.frames(interface, workers);

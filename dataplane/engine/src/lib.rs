@@ -10,6 +10,7 @@ pub mod config;
 pub mod counters;
 pub mod cut;
 pub mod env;
+mod exhale;
 pub mod generation;
 pub mod handoff;
 pub mod host;
@@ -24,7 +25,6 @@ pub mod pipeline;
 pub mod reason;
 pub mod replay;
 pub mod report;
-
 pub mod routes;
 pub mod snapshot;
 pub mod swap;

@@ -13,6 +13,7 @@ use weir_io::{Gauges, Port};
 use weir_sys::wait::{self, Event};
 
 use crate::generation::PortNumber;
+use crate::host::Behind;
 use crate::ledger::Account;
 
 /// Something for a worker to do between two turns.
@@ -23,6 +24,15 @@ pub enum Letter {
         number: PortNumber,
         /// The new one.
         port: Box<dyn Port>,
+        /// Is told when it is done.
+        done: Sender<()>,
+    },
+    /// Put something else behind a port.
+    Behind {
+        /// Which.
+        number: PortNumber,
+        /// The new way to the host.
+        behind: Behind,
         /// Is told when it is done.
         done: Sender<()>,
     },
@@ -45,6 +55,7 @@ impl std::fmt::Debug for Letter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Letter::Port { .. } => "Port",
+            Letter::Behind { .. } => "Behind",
             Letter::Account(_) => "Account",
             Letter::Stop => "Stop",
         })

@@ -89,6 +89,8 @@ reasons! {
     HostNone = "host-none", Host, "the packet is for the host, and its port has no TAP device to reach it by";
     /// The TAP device did not take it.
     HostRefused = "host-refused", Host, "the TAP device that leads to the host did not take the packet";
+    /// The kernel wrote to the TAP device.
+    FromHost = "from-host", Host, "the kernel sent it by the TAP device, which leads to the host only: it has the device itself";
     /// A header that is not sound.
     IpMalformed = "ip-malformed", Host, "the IP header's length, version, checksum or options are not sound";
     /// A header option that chooses the way.

@@ -2,7 +2,8 @@
 //!
 //! A turn is three paragraphs: inhale (receive a batch from each port), judge (each frame through the
 //! pipeline into its lane), exhale (send what each port got). Nothing in it allocates, locks, logs or
-//! makes a system call; a port may, once a batch.
+//! makes a system call; a port may, once a batch. What is for the host goes by another way ([`crate::host`]), whose
+//! packets are few.
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -13,17 +14,19 @@ use crossbeam_utils::CachePadded;
 use weir_io::{Port, Wait};
 use weir_packet::{BATCH, Batch, Frame, Pool};
 use weir_sys::clock;
-use weir_vm::{Context, Run};
+use weir_vm::Run;
 
-use crate::counters::{Counter, PortCounters, Totals, Traffic};
+use crate::counters::{Counter, PortCounters, Totals};
 use crate::cut::Cut;
 use crate::env::WorkerEnv;
+use crate::exhale::{Exhale, Outgoing, transmit, with_context};
 use crate::generation::{Generation, PortNumber};
 use crate::handoff::Inbox;
+use crate::host::{Behind, Host, Tools};
 use crate::ledger::{Account, Leveller};
 use crate::mailbox::{Mailbox, Window, Windows};
 use crate::observe::{Observers, Place, TraceRecord, Watchers};
-use crate::pipeline::{Judge, Judgement, Lane};
+use crate::pipeline::{Judge, Judgement, REDIRECTS_MAX};
 use crate::reason::Reason;
 use crate::swap::Reader;
 
@@ -113,6 +116,8 @@ pub struct Worker {
     exhaled: Vec<Batch>,
     inboxes: Vec<Inbox>,
     env: WorkerEnv,
+    /// Where packets for the host go; without it they have passed, and are gone.
+    host: Option<Host>,
     shared: Arc<Shared>,
     sample: u32,
     recorder: Option<Box<dyn Recorder>>,
@@ -151,6 +156,7 @@ impl Worker {
             exhaled,
             inboxes: Vec::new(),
             env,
+            host: None,
             shared,
             sample: 0,
             recorder,
@@ -183,6 +189,12 @@ impl Worker {
     pub fn with_rings(mut self, inboxes: Vec<Inbox>, handed: Vec<Arc<AtomicU64>>) -> Self {
         self.inboxes = inboxes;
         self.handed = handed;
+        self
+    }
+
+    /// Gives it a way to the host.
+    pub fn with_host(mut self, host: Host) -> Self {
+        self.host = Some(host);
         self
     }
 
@@ -229,6 +241,7 @@ impl Worker {
                 self.judge(port);
             }
         }
+        self.attend_host();
         turn.taken = self.take_over();
         for port in 0..self.ports.len() {
             self.send(port);
@@ -284,6 +297,7 @@ impl Worker {
             ports: &mut self.ports,
             pool: &mut self.pool,
             exhaled: &mut self.exhaled,
+            host: self.host.as_mut(),
             counters: &self.shared.counters,
             recorder: self.recorder.as_deref_mut(),
         };
@@ -304,25 +318,54 @@ impl Worker {
             exhale.frame(port, frame, &judgement);
         }
         drop(judge);
-        while let Some(clone) = self.env.clones.pop_front() {
-            let mut frame = clone.frame;
-            let Some(to) = generation.port_by_ifindex(clone.ifindex) else {
-                exhale.pool.put(frame);
-                continue;
+        let mut outgoing = Outgoing { env: &mut self.env, sample: &mut self.sample, watchers, exhale };
+        outgoing.clones(port);
+    }
+
+    /// Lets the host's lane decide about what it was given and about what waited in it, and sends what comes of it.
+    fn attend_host(&mut self) {
+        let Some(host) = &mut self.host else { return };
+        let now_ns = clock::now_ns(clock::Clock::Monotonic);
+        let generation = self.generations.now();
+        // What leaves may come back by a redirect, though seldom.
+        for _ in 0..REDIRECTS_MAX {
+            let mut tools = Tools {
+                routes: self.env.routes(),
+                generation,
+                pool: &mut self.pool,
+                counters: &self.shared.counters,
+                now_ns,
             };
-            self.shared.counters[port].cloned.count(frame.len());
-            let run = Run::new(&mut self.env, self.number as u32).with_table(&generation.table);
-            let mut judge = Judge::new(generation, self.number, run, &mut self.sample);
-            let judgement = with_context(&mut frame, generation.ports[to].ifindex, 0, |context| {
-                judge.copy(to, clone.ingress, context)
-            });
-            drop(judge);
-            if let Some(watchers) = self.watchers.as_deref() {
-                let place = Place { port, queue: 0, worker: self.number };
-                watchers.leave(place, &frame, &judgement, 0, None);
+            host.drain(&mut tools);
+            if host.is_idle() {
+                return;
             }
-            exhale.frame(port, frame, &judgement);
+            host.work(&mut tools);
+            if !host.has_leaving() {
+                return;
+            }
+            let exhale = Exhale {
+                worker: self.number,
+                generation,
+                ports: &mut self.ports,
+                pool: &mut self.pool,
+                exhaled: &mut self.exhaled,
+                host: Some(&mut *host),
+                counters: &self.shared.counters,
+                recorder: self.recorder.as_deref_mut(),
+            };
+            let watchers = self.watchers.as_deref();
+            let mut outgoing = Outgoing { env: &mut self.env, sample: &mut self.sample, watchers, exhale };
+            while let Some(leaving) = outgoing.exhale.host.as_mut().and_then(|host| host.leaving()) {
+                outgoing.frame(leaving.from, leaving.to, false, leaving.frame);
+                outgoing.clones(leaving.from);
+            }
         }
+        let (routes, counters) = (self.env.routes(), &*self.shared.counters);
+        host.give_up(
+            Reason::RedirectLoop,
+            &mut Tools { routes, generation, pool: &mut self.pool, counters, now_ns },
+        );
     }
 
     fn send(&mut self, port: PortNumber) {
@@ -350,7 +393,17 @@ impl Worker {
         for port in 0..self.ports.len() {
             self.send(port);
         }
+        if let Some(host) = &mut self.host {
+            host.close(&mut self.pool, &self.shared.counters);
+        }
         self.ports.iter_mut().map(|port| port.close(&mut self.pool)).sum()
+    }
+
+    /// Puts something else behind a port. Between turns.
+    pub fn replace_behind(&mut self, port: PortNumber, behind: Behind) {
+        if let Some(host) = &mut self.host {
+            host.replace(port, behind, &mut self.pool);
+        }
     }
 
     /// Puts another port in the place of one, whose frames come back. Between turns.
@@ -367,6 +420,7 @@ impl Worker {
             free: self.pool.free(),
             spare: self.env.spare.free(),
             batch: self.inhaled.len() + self.exhaled.iter().map(Batch::len).sum::<usize>(),
+            held: self.host.as_ref().map_or(0, Host::held),
             from_home: self.leveller.from_home(),
             handed: self.handed.iter().map(|handed| handed.load(Ordering::Relaxed)).sum(),
             received: self.inboxes.iter().map(Inbox::received).sum(),
@@ -384,7 +438,9 @@ impl Worker {
 
     /// Sleeps until a port has something or somebody wants something, at most `limit`. Holds up nobody meanwhile.
     pub fn sleep(&mut self, mailbox: &Mailbox, limit: Duration) {
-        let mut limit = limit;
+        // Nobody is woken when a neighbour has answered: those who wait for that are looked after soon.
+        let waiting = self.host.as_ref().is_some_and(Host::is_waiting);
+        let mut limit = if waiting { limit.min(LATER) } else { limit };
         self.fds.clear();
         for port in &self.ports {
             match port.wait() {
@@ -411,88 +467,4 @@ impl Worker {
 /// What is to be seen of a port from outside.
 fn window(port: &dyn Port) -> Window {
     Window { queue: port.queue(), gauges: port.gauges() }
-}
-
-/// Makes the context of a frame, and notes in the frame where its packet ended up.
-#[inline]
-fn with_context(
-    frame: &mut Frame,
-    ifindex: u32,
-    queue: u32,
-    judge: impl FnOnce(&mut Context<'_>) -> Judgement,
-) -> Judgement {
-    let (stamp_ns, hash) = (frame.stamp_ns, frame.hash);
-    let (room, range) = frame.room_mut();
-    let mut context = Context::new(room, range);
-    context.ingress_ifindex = ifindex;
-    context.rx_queue_index = queue;
-    context.tstamp = stamp_ns;
-    context.hash = hash;
-    let judgement = judge(&mut context);
-    let (data, meta) = (context.data_range(), context.meta_range().len());
-    frame.set_range(data);
-    frame.set_meta_len(meta);
-    judgement
-}
-
-/// Sends a port's batch and counts what became of it.
-fn transmit(port: &mut dyn Port, pool: &mut Pool, batch: &mut Batch, counters: &PortCounters) {
-    let bytes: usize = batch.iter().map(Frame::len).sum();
-    let sent = port.send(pool, batch);
-    counters.transmitted.packets.add(sent.sent as u64);
-    // Refused packets are rare; their bytes are counted as if they had been average.
-    let all = sent.sent + sent.refused.total();
-    counters.transmitted.bytes.add((bytes * sent.sent).checked_div(all).unwrap_or(0) as u64);
-    for (refusal, count) in sent.refused.each() {
-        counters.dropped[Reason::from(refusal) as usize].add(count as u64);
-    }
-}
-
-/// Where judged frames go: the parts of the worker that lanes lead to.
-struct Exhale<'w> {
-    worker: usize,
-    generation: &'w Generation,
-    ports: &'w mut [Box<dyn Port>],
-    pool: &'w mut Pool,
-    exhaled: &'w mut [Batch],
-    counters: &'w [CachePadded<PortCounters>],
-    recorder: Option<&'w mut (dyn Recorder + 'static)>,
-}
-
-impl Exhale<'_> {
-    #[inline]
-    fn frame(&mut self, from: PortNumber, frame: Frame, judgement: &Judgement) {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.record(from, &frame, judgement);
-        }
-        let counters = &self.counters[from];
-        match judgement.lane {
-            Lane::Port { port, class } => {
-                counters.forwarded.add(1);
-                if let Some(class) = class {
-                    self.class(class).count(frame.len());
-                }
-                return self.out(port, frame);
-            }
-            Lane::Host => counters.passed.count(frame.len()),
-            Lane::Consumed => counters.consumed.count(frame.len()),
-            Lane::Drop(reason) => counters.drop(reason),
-        }
-        self.pool.put(frame);
-    }
-
-    fn class(&self, class: usize) -> &Traffic {
-        &self.generation.classes[class].sent[self.worker]
-    }
-
-    #[inline]
-    fn out(&mut self, port: PortNumber, frame: Frame) {
-        let Err(frame) = self.exhaled[port].push(frame) else { return };
-        // The batch is full: send it, and then there is room.
-        transmit(&mut *self.ports[port], self.pool, &mut self.exhaled[port], &self.counters[port]);
-        if let Err(frame) = self.exhaled[port].push(frame) {
-            self.counters[port].drop(Reason::TxRingFull);
-            self.pool.put(frame);
-        }
-    }
 }

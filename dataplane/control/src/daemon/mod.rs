@@ -16,6 +16,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use weir_engine::build::{self, BuildError};
 use weir_engine::live::{ChangeError, Desired, Ended, Live, StartError, StartOptions, WorkerStart};
+use weir_engine::routes::mirror::Resolve;
+use weir_io::afxdp::Kernel as _;
 
 use crate::devices::Devices;
 use crate::live::LiveBackend;
@@ -120,7 +122,8 @@ pub fn run(path: &Path, options: Options) -> Result<Ended, RunError> {
     settle(&desired.config, options.confinement)?;
     let devices = Devices::new(&desired.config, Arc::clone(&options.access) as _);
     let begin = Some(begin(options.confinement));
-    let live = Live::start(desired, StartOptions { begin, ..StartOptions::new(devices) })?;
+    let resolve = Some(resolve(&options.access));
+    let live = Live::start(desired, StartOptions { begin, resolve, ..StartOptions::new(devices) })?;
     for note in live.restoration().notes.iter() {
         tracing::warn!("{note}");
     }
@@ -164,6 +167,12 @@ fn settle(config: &weir_engine::Config, confinement: Confinement) -> Result<(), 
         None => tracing::warn!(user, "there is no sandbox, as asked: this process keeps every right it has"),
     }
     Ok(())
+}
+
+/// Has the kernel find out who has an address that packets are to go to.
+fn resolve(access: &Arc<Access>) -> Resolve {
+    let access = Arc::clone(access);
+    Arc::new(move |ifindex, address| access.resolve(ifindex, address).map_err(|error| error.to_string()))
 }
 
 /// What each worker does first.

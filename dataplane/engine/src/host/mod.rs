@@ -1,7 +1,7 @@
 //! The host lane: what becomes of packets that the pipeline gives to the host.
 //!
 //! ```text
-//!  Lane::Host ─┬ for this machine, or not IP ── the port's TAP device ── the kernel
+//!  Lane::Host ─┬ for this machine, or not IP ── what is behind the port: its TAP device ── the kernel
 //!              ├ has a way after all ───────────┐
 //!              ├ to be cut ── fragments ────────┤
 //!              ├ next hop's address unknown ── held until it is known ──┤   leaves by the egress chain
@@ -24,7 +24,7 @@ use std::sync::Arc;
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
 use weir_io::Port;
-use weir_packet::{Batch, Frame, Pool};
+use weir_packet::{BATCH, Batch, Frame, Pool};
 use weir_router::icmp::{self, Problem};
 use weir_router::{Bucket, Exception, exception};
 
@@ -42,6 +42,8 @@ pub use hold::{HELD_MAX, HELD_PER_NEIGHBOUR, PATIENCE_NS, Wanted};
 const ICMP_BURST: u32 = 20;
 /// Frames between two calls of [`Host::work`]: a batch and its copies, several times.
 const ARRIVALS: usize = 256;
+/// Between two readings of the TAP devices.
+const DRAIN_EVERY_NS: u64 = 50_000_000;
 
 /// Where neighbours that are wanted are told, for whoever may ask the kernel. What does not fit is told again.
 pub type Wants = Arc<ArrayQueue<Wanted>>;
@@ -61,6 +63,26 @@ impl Setup {
     /// As a configuration says.
     pub fn of(router: &config::Router, wants: Wants) -> Self {
         Self { router: router.enabled, icmp: router.icmp, wants }
+    }
+}
+
+/// What is behind a port, for packets that are for this machine.
+pub enum Behind {
+    /// The kernel, by a TAP device.
+    Kernel(Box<dyn Port>),
+    /// Nobody, although there is a network before it: they are dropped, by name.
+    Nobody,
+    /// Nobody, and there is no network before it either (a capture, a wire in memory): to have passed is their end.
+    End,
+}
+
+impl std::fmt::Debug for Behind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Behind::Kernel(tap) => write!(f, "Kernel({})", tap.name()),
+            Behind::Nobody => f.write_str("Nobody"),
+            Behind::End => f.write_str("End"),
+        }
     }
 }
 
@@ -93,7 +115,9 @@ pub struct Leaving {
 pub struct Host {
     setup: Setup,
     errors: Bucket,
-    taps: Vec<Option<Box<dyn Port>>>,
+    behind: Vec<Behind>,
+    /// When the TAP devices were last read.
+    drained_ns: u64,
     arrived: VecDeque<(PortNumber, Frame)>,
     leaving: VecDeque<Leaving>,
     hold: Hold,
@@ -103,19 +127,26 @@ pub struct Host {
 }
 
 impl Host {
-    /// A lane with the TAP devices of ports, in their order; a port without one reaches nobody.
-    pub fn new(setup: Setup, taps: Vec<Option<Box<dyn Port>>>) -> Self {
+    /// A lane with what is behind each port, in their order.
+    pub fn new(setup: Setup, behind: Vec<Behind>) -> Self {
         let errors = Bucket::new(setup.icmp.rate, setup.icmp.rate.min(ICMP_BURST));
         Self {
             setup,
             errors,
-            taps,
+            behind,
+            drained_ns: 0,
             arrived: VecDeque::with_capacity(ARRIVALS),
             leaving: VecDeque::with_capacity(ARRIVALS),
             hold: Hold::default(),
             batch: Batch::new(),
             scratch: Box::new([0; ETHERNET + icmp::ANSWER_MAX]),
         }
+    }
+
+    /// Whether there is anything to decide about a packet that came in by a port. If not, it has passed.
+    #[inline]
+    pub fn cares(&self, from: PortNumber) -> bool {
+        self.setup.router || !matches!(self.behind.get(from), Some(Behind::End))
     }
 
     /// Takes a frame that came in by a port, to be decided about at the next [`Host::work`].
@@ -154,6 +185,11 @@ impl Host {
             self.answer(from, &frame, Problem::NoNeighbour, tools);
             drop_frame(from, frame, Reason::NeighbourFailed, tools);
         }
+    }
+
+    /// Whether there are frames to send.
+    pub fn has_leaving(&self) -> bool {
+        !self.leaving.is_empty()
     }
 
     /// The next frame to send through a port's egress chain.
@@ -210,16 +246,43 @@ impl Host {
 
     /// Gives a frame to the kernel.
     fn pass(&mut self, from: PortNumber, frame: Frame, tools: &mut Tools<'_>) {
-        let Some(Some(tap)) = self.taps.get_mut(from) else {
-            return drop_frame(from, frame, Reason::HostNone, tools);
-        };
         let (len, counters) = (frame.len(), &tools.counters[from]);
+        let tap = match self.behind.get_mut(from) {
+            Some(Behind::Kernel(tap)) => tap,
+            Some(Behind::End) => {
+                counters.passed.count(len);
+                return tools.pool.put(frame);
+            }
+            Some(Behind::Nobody) | None => return drop_frame(from, frame, Reason::HostNone, tools),
+        };
         if let Err(frame) = self.batch.push(frame) {
             return drop_frame(from, frame, Reason::HostRefused, tools);
         }
         match tap.send(tools.pool, &mut self.batch).sent {
             0 => counters.drop(Reason::HostRefused),
             _ => counters.passed.count(len),
+        }
+    }
+
+    /// Empties the TAP devices now and then. The kernel has the devices themselves to send by; what it sends here
+    /// all the same (a new interface greets its routers) would lie in the queue for ever.
+    pub fn drain(&mut self, tools: &mut Tools<'_>) {
+        if tools.now_ns.saturating_sub(self.drained_ns) < DRAIN_EVERY_NS {
+            return;
+        }
+        self.drained_ns = tools.now_ns;
+        let Self { behind, batch, .. } = self;
+        for (port, behind) in behind.iter_mut().enumerate() {
+            let Behind::Kernel(tap) = behind else { continue };
+            let received = tap.receive(tools.pool, batch, BATCH);
+            let counters = &tools.counters[port];
+            counters.originated.packets.add(received.lost as u64);
+            counters.dropped[Reason::FromHost as usize].add(received.lost as u64);
+            for frame in batch.drain() {
+                counters.originated.count(frame.len());
+                counters.drop(Reason::FromHost);
+                tools.pool.put(frame);
+            }
         }
     }
 
@@ -273,13 +336,20 @@ impl Host {
         }
     }
 
-    /// Puts another TAP device, or none, in the place of a port's.
-    pub fn replace_tap(&mut self, port: PortNumber, tap: Option<Box<dyn Port>>, pool: &mut Pool) {
-        if let Some(place) = self.taps.get_mut(port) {
-            if let Some(old) = place {
+    /// Puts something else behind a port.
+    pub fn replace(&mut self, port: PortNumber, behind: Behind, pool: &mut Pool) {
+        if let Some(place) = self.behind.get_mut(port) {
+            if let Behind::Kernel(old) = place {
                 old.close(pool);
             }
-            *place = tap;
+            *place = behind;
+        }
+    }
+
+    /// Drops what was taken and not decided about.
+    pub fn give_up(&mut self, reason: Reason, tools: &mut Tools<'_>) {
+        while let Some((from, frame)) = self.arrived.pop_front() {
+            drop_frame(from, frame, reason, tools);
         }
     }
 
@@ -296,7 +366,11 @@ impl Host {
             pool.put(frame);
         }
         pool.put_all(&mut self.batch);
-        self.taps.iter_mut().flatten().map(|tap| tap.close(pool)).sum()
+        let taps = self.behind.iter_mut().map(|behind| match behind {
+            Behind::Kernel(tap) => tap.close(pool),
+            Behind::Nobody | Behind::End => 0,
+        });
+        taps.sum()
     }
 }
 

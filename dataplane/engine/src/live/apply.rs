@@ -255,6 +255,7 @@ impl Engine {
         {
             return Err(error.into());
         }
+        self.addressed(&next.config);
         next.since = SystemTime::now();
         let next = Arc::new(next);
         lock(&self.history).add(

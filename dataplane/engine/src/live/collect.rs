@@ -16,6 +16,7 @@ use crate::generation::{FilterMode, Forward, Generation, PortNumber, ProgramNumb
 use crate::ledger::Account;
 use crate::mailbox::{Letter, Window};
 use crate::report::{self, Conservation};
+use crate::routes::mirror::Meter;
 
 impl Engine {
     pub(super) fn stats(&self) -> Stats {
@@ -127,19 +128,27 @@ impl Engine {
     /// Routes by family. Counting looks at each of them, so it is done once a second at most.
     fn route_stats(&self) -> RouteStats {
         let mut seen = lock(&self.routes_seen);
-        if let Some((at, stats)) = &*seen
-            && at.elapsed() < Duration::from_secs(1)
-        {
-            return *stats;
-        }
-        let mut stats = RouteStats::default();
-        for route in self.routes.current().tables().routes() {
-            match route.to {
-                ipnet::IpNet::V4(_) => stats.routes4 += 1,
-                ipnet::IpNet::V6(_) => stats.routes6 += 1,
+        let mut stats = match &*seen {
+            Some((at, stats)) if at.elapsed() < Duration::from_secs(1) => *stats,
+            Some(_) | None => {
+                let routes = self.routes.current();
+                let (all, known) = (routes.tables().routes(), routes.tables().neighbours().iter());
+                let of_four = |count: (usize, usize), four: bool| match four {
+                    true => (count.0 + 1, count.1),
+                    false => (count.0, count.1 + 1),
+                };
+                let (routes4, routes6) = all.map(|route| route.to.addr().is_ipv4()).fold((0, 0), of_four);
+                let (neighbors4, neighbors6) =
+                    known.map(|(_, address, _)| address.is_ipv4()).fold((0, 0), of_four);
+                let stats = RouteStats { routes4, routes6, neighbors4, neighbors6, ..RouteStats::default() };
+                *seen = Some((Instant::now(), stats));
+                stats
             }
-        }
-        *seen = Some((Instant::now(), stats));
+        };
+        drop(seen);
+        stats.mirror = self.mirrored.get().map(Meter::figures);
+        (stats.synced, stats.drift) =
+            stats.mirror.map_or((0, 0), |mirror| (mirror.changes, mirror.drift_total));
         stats
     }
 

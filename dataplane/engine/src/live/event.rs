@@ -108,6 +108,18 @@ pub enum What {
         /// So many routes.
         routes: u64,
     },
+    /// The tables were made those of the kernel.
+    RoutesSynced {
+        /// Why.
+        reason: String,
+        /// How many changes that took.
+        changes: u64,
+    },
+    /// The kernel does not tell of its routes for now, or is not told of ours.
+    RoutesDeaf {
+        /// Why.
+        reason: String,
+    },
     /// Maps were written to disk.
     Snapshot {
         /// Of which generation.

@@ -18,6 +18,7 @@ mod collect;
 mod current;
 mod edit;
 pub mod event;
+mod follow;
 mod history;
 mod keep;
 mod kernel;
@@ -30,7 +31,7 @@ mod supervise;
 mod thread;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -55,9 +56,11 @@ pub use stats::Stats;
 use crate::counters::Totals;
 use crate::env::TraceLine;
 use crate::generation::Generation;
+use crate::host::Wants;
 use crate::mailbox::{Letter, Mailbox};
 use crate::observe::Observers;
 use crate::routes::live::Live as LiveRoutes;
+use crate::routes::mirror::{Meter, Mirror};
 use crate::snapshot::{Keeper, Written};
 use crate::swap::Swap;
 use crate::worker::{Shared as WorkerShared, Worker};
@@ -102,6 +105,7 @@ struct Threads {
     workers: Vec<JoinHandle<Option<Worker>>>,
     supervisor: Option<JoinHandle<()>>,
     keeper: Option<Keeper>,
+    mirror: Option<Mirror>,
 }
 
 /// What all threads share.
@@ -110,6 +114,10 @@ struct Engine {
     umem: Arc<Umem>,
     generations: Arc<Swap<Generation>>,
     routes: Arc<LiveRoutes>,
+    /// Neighbours that workers want.
+    wants: Wants,
+    /// What the thread that follows the kernel counts, when there is one.
+    mirrored: OnceLock<Meter>,
     observers: Arc<Observers>,
     workers: Vec<Staff>,
     ports: Vec<supervise::PortWatch>,
@@ -292,6 +300,9 @@ impl Engine {
             self.events.tell(What::Stopping);
         }
         let _ = self.bell.try_send(());
+        if let Some(mirror) = threads.mirror.take() {
+            mirror.end(deadline);
+        }
         if let Some(supervisor) = threads.supervisor.take() {
             // It looks at `stopping` between steps that have deadlines themselves.
             let _ = supervisor.join();

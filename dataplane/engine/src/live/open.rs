@@ -1,6 +1,7 @@
 //! Who opens ports: the daemon by the kernel, tests by what they inject, files and memory by [`Offline`].
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -84,6 +85,12 @@ pub trait Opener: Send + Sync {
     ) -> Result<Vec<Box<dyn Port>>, OpenError> {
         let _ = (interface, plan, workers);
         Ok(Vec::new())
+    }
+
+    /// Is told of the machine's own addresses, at first and whenever they change.
+    fn addresses(&self, config: &Config, own: &[IpAddr]) -> Result<(), OpenError> {
+        let _ = (config, own);
+        Ok(())
     }
 
     /// Frames that the port of an interface may hold in its rings, all workers together.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime};
 
@@ -14,6 +14,7 @@ use weir_vm::Engine as VmEngine;
 use super::apply::{Changer, Mutant, effective, etag, own_maps};
 use super::change::{ChangeError, Desired};
 use super::event::{Events, What};
+use super::follow;
 use super::history::{History, PastState};
 use super::open::{Device, OpenError, Opener};
 use super::supervise::{self, PortWatch};
@@ -24,9 +25,11 @@ use crate::config::{Config, Driver};
 use crate::env::{TraceLine, WorkerEnv};
 use crate::generation::PortPlan;
 use crate::handoff::{HANDOFF_DEPTH, Inbox, handoff};
+use crate::host::{Behind, Host, Setup};
 use crate::mailbox::Mailbox;
 use crate::observe::Observers;
 use crate::routes::live::Live as LiveRoutes;
+use crate::routes::mirror::{FollowError, Resolve};
 use crate::routes::{Routes, RoutesError};
 use crate::snapshot::{Store, StoreError};
 use crate::swap::Swap;
@@ -51,6 +54,8 @@ pub struct StartOptions {
     pub limits: Limits,
     /// What each worker's thread does first.
     pub begin: Option<WorkerStart>,
+    /// Has the kernel ask for a neighbour whose link address is wanted; absent: nobody asks.
+    pub resolve: Option<Resolve>,
     /// For random numbers of programs, and for spreading flows.
     pub seed: u64,
     /// Whether maps that end with their generation are overwritten before they are freed, so that using them
@@ -69,6 +74,7 @@ impl StartOptions {
             engine: VmEngine::default(),
             limits: Limits::default(),
             begin: None,
+            resolve: None,
             seed,
             poison: false,
             mutant: Mutant::None,
@@ -106,6 +112,9 @@ pub enum StartError {
     /// A port cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The kernel's routes cannot be followed.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
     /// Maps cannot be kept where the configuration wants them.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -143,7 +152,11 @@ pub(super) fn start(desired: Desired, options: StartOptions) -> Result<Arc<Live>
     let (opened, watches) = open_all(&config, &built.generation.ports, cores.len(), &umem, &*options.opener)?;
     let (engine, bell, traces, store) =
         assemble(desired, config, devices, built, &cores, routes, umem, watches, options)?;
-    let workers = employ(&engine, opened, &traces)?;
+    let current = engine.current();
+    let behind =
+        follow::all_behind(&current.config, &current.generation.ports, cores.len(), &*engine.options.opener)?;
+    let mirror = follow::begin(&engine)?;
+    let workers = employ(&engine, opened, behind, &traces)?;
     let keeper = store.map(|store| super::keep::begin(&engine, store)).transpose();
     let keeper =
         keeper.map_err(|source| StartError::System { what: "the thread that keeps maps", source })?;
@@ -153,7 +166,7 @@ pub(super) fn start(desired: Desired, options: StartOptions) -> Result<Arc<Live>
         .spawn(move || supervise::run(&engine_for_supervisor, &bell))
         .map_err(|source| StartError::System { what: "the supervisor's thread", source })?;
     engine.events.tell(What::Started { generation: 1, workers: cores.len() });
-    let threads = Mutex::new(Threads { workers, supervisor: Some(supervisor), keeper });
+    let threads = Mutex::new(Threads { workers, supervisor: Some(supervisor), keeper, mirror });
     Ok(Arc::new(Live { engine, threads }))
 }
 
@@ -282,6 +295,8 @@ fn assemble(
         generations: Swap::new(generation, cores.len()),
         umem,
         routes,
+        wants: follow::wants(),
+        mirrored: OnceLock::new(),
         observers: Observers::new(),
         workers: staff,
         ports,
@@ -307,6 +322,7 @@ fn assemble(
 fn employ(
     engine: &Arc<Engine>,
     opened: Vec<WorkerPorts>,
+    behind: Vec<Vec<Behind>>,
     traces: &mpsc::SyncSender<TraceLine>,
 ) -> Result<Vec<JoinHandle<Option<Worker>>>, StartError> {
     let current = engine.current();
@@ -331,7 +347,9 @@ fn employ(
         workers.push((whole, handed));
     }
     let mut threads = Vec::new();
-    for ((number, (ports, handed)), inboxes) in workers.into_iter().enumerate().zip(inboxes) {
+    let setup = Setup::of(&current.config.router, Arc::clone(&engine.wants));
+    let each = workers.into_iter().zip(inboxes).zip(behind).enumerate();
+    for (number, (((ports, handed), inboxes), behind)) in each {
         let staff = &engine.workers[number];
         let env = WorkerEnv::new(
             number,
@@ -344,6 +362,7 @@ fn employ(
         let worker = Worker::new(number, engine.generations.reader(number), ports, pool, env, None)
             .seen_as(&staff.shared)
             .watched_by(&engine.observers)
+            .with_host(Host::new(setup.clone(), behind))
             .with_rings(inboxes, handed);
         let orders = Orders {
             number,

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::counters::{Totals, TrafficTotal};
 use crate::reason::Reason;
 use crate::report::{ClassReport, Conservation, ProgramReport};
+use crate::routes::mirror;
 
 /// Everything that is counted.
 #[derive(Clone, Debug, Serialize)]
@@ -218,7 +219,7 @@ pub struct QueueStats {
 }
 
 /// What the router knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct RouteStats {
     /// IPv4 routes.
     pub routes4: usize,
@@ -232,6 +233,8 @@ pub struct RouteStats {
     pub synced: u64,
     /// Routes that comparisons with the kernel found to differ, and mended.
     pub drift: u64,
+    /// How the kernel's tables are followed; `None` when they are not.
+    pub mirror: Option<mirror::Figures>,
 }
 
 /// Where every frame of the umem is, at one moment of each worker between two of its turns. What goes from one

@@ -2,7 +2,7 @@
 //! who carry packets. Every wait in it has a deadline.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
@@ -10,11 +10,13 @@ use weir_io::Port;
 use weir_io::gauges::State;
 
 use super::event::What;
+use super::follow;
 use super::placeholder::Placeholder;
 use super::probation::Found;
 use super::stats::WorkerState;
 use super::{Engine, lock};
 use crate::generation::PortNumber;
+use crate::host::Behind;
 use crate::mailbox::Letter;
 
 /// Between two looks at probations.
@@ -30,6 +32,8 @@ pub(super) struct PortWatch {
     pub(super) owners: usize,
     reopened: AtomicU64,
     down: Mutex<Option<Down>>,
+    /// The device is another one than the way to the host was made for.
+    is_behind_stale: AtomicBool,
     /// Why nothing comes and goes for now, although the port is whole.
     passing: Mutex<Option<String>>,
 }
@@ -254,7 +258,9 @@ impl Supervisor<'_> {
     fn try_reopen(&self, port: PortNumber) -> Result<(), String> {
         let engine = self.engine;
         let watch = &engine.ports[port];
-        self.follow_device(&watch.name)?;
+        if self.follow_device(&watch.name)? {
+            watch.is_behind_stale.store(true, Ordering::Relaxed);
+        }
         let current = engine.current();
         let plan = &current.generation.ports[port];
         let interface = &current.config.interface[&plan.name];
@@ -269,11 +275,40 @@ impl Supervisor<'_> {
         }
         parts.truncate(watch.owners);
         self.hand_out(port, parts);
+        // The way to the host has the device's address.
+        if watch.is_behind_stale.load(Ordering::Relaxed) {
+            self.renew_behind(port)?;
+            watch.is_behind_stale.store(false, Ordering::Relaxed);
+        }
         Ok(())
     }
 
-    /// A device that came back may be another one: with another number, another address.
-    fn follow_device(&self, name: &str) -> Result<(), String> {
+    /// Makes what is behind a port anew, for every worker. The old goes first: both have the same name.
+    fn renew_behind(&self, number: PortNumber) -> Result<(), String> {
+        let engine = self.engine;
+        let count = engine.workers.len();
+        self.hand_behind(number, (0..count).map(|_| Behind::Nobody).collect())?;
+        let current = engine.current();
+        let plan = &current.generation.ports[number];
+        let interface = &current.config.interface[&plan.name];
+        let behind = follow::behind(&*engine.options.opener, interface, plan, count);
+        self.hand_behind(number, behind.map_err(|error| error.text)?)
+    }
+
+    fn hand_behind(&self, number: PortNumber, parts: Vec<Behind>) -> Result<(), String> {
+        let deadline = Instant::now() + self.engine.options.limits.answer;
+        let mut answers = Vec::new();
+        for (worker, behind) in self.engine.workers.iter().zip(parts) {
+            let (done, answer) = crossbeam_channel::bounded(1);
+            worker.mailbox.post(Letter::Behind { number, behind, done });
+            answers.push(answer);
+        }
+        let done = answers.into_iter().all(|answer| answer.recv_deadline(deadline).is_ok());
+        if done { Ok(()) } else { Err("a worker did not take the new way to the host in time".to_owned()) }
+    }
+
+    /// A device that came back may be another one: with another number, another address. Answers whether it is.
+    fn follow_device(&self, name: &str) -> Result<bool, String> {
         let engine = self.engine;
         let current = engine.current();
         let interface = &current.desired.config.interface[name];
@@ -282,15 +317,16 @@ impl Supervisor<'_> {
             Ok(changer) => changer.devices.clone(),
             Err(error) => return Err(error.to_string()),
         };
-        let Some(device) = device else { return Ok(()) };
+        let Some(device) = device else { return Ok(false) };
         let same = known.get(name).is_some_and(|known| {
             (known.ifindex, known.mac, known.mtu) == (device.ifindex, device.mac, device.mtu)
         });
         if same {
-            return Ok(());
+            return Ok(false);
         }
         let words = format!("interface `{name}` came back as device number {}", device.ifindex);
         known.insert(name.to_owned(), device);
-        engine.rebuild(known, &words).map_err(|error| error.to_string())
+        engine.rebuild(known, &words).map_err(|error| error.to_string())?;
+        Ok(true)
     }
 }

@@ -123,6 +123,10 @@ fn read_letters(worker: &mut Worker, mailbox: &Mailbox) -> bool {
                 worker.replace_port(number, port);
                 let _ = done.try_send(());
             }
+            Letter::Behind { number, behind, done } => {
+                worker.replace_behind(number, behind);
+                let _ = done.try_send(());
+            }
             Letter::Account(answer) => {
                 let _ = answer.try_send(worker.account());
             }

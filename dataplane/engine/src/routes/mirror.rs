@@ -71,6 +71,8 @@ pub enum News {
         /// So many routes.
         routes: usize,
     },
+    /// The machine's own addresses are these.
+    Addresses(Vec<IpAddr>),
     /// The kernel cannot be heard for now.
     Deaf {
         /// Why.
@@ -163,11 +165,17 @@ pub struct Figures {
     pub resynced_seconds_ago: Option<f64>,
 }
 
+/// Reads what the thread counts.
+#[derive(Clone, Debug)]
+pub struct Meter {
+    counts: Arc<Counts>,
+    start: Instant,
+}
+
 /// The running thread. Dropped, it ends.
 #[derive(Debug)]
 pub struct Mirror {
-    counts: Arc<Counts>,
-    start: Instant,
+    meter: Meter,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -193,6 +201,7 @@ impl Mirror {
             look_at: None,
             verify_at,
             refresh_at,
+            own: Vec::new(),
             doubled: HashSet::new(),
         };
         if keeper.ears.is_some() {
@@ -210,9 +219,21 @@ impl Mirror {
                 keeper.step();
             }
         })?;
-        Ok(Self { counts, start, stop, thread: Some(thread) })
+        Ok(Self { meter: Meter { counts, start }, stop, thread: Some(thread) })
     }
 
+    /// What it counts, for others to read.
+    pub fn meter(&self) -> Meter {
+        self.meter.clone()
+    }
+
+    /// What it counted.
+    pub fn figures(&self) -> Figures {
+        self.meter.figures()
+    }
+}
+
+impl Meter {
     /// What it counted.
     pub fn figures(&self) -> Figures {
         let Counts { changes, resyncs, overruns, comparisons, drift, drift_total, .. } = &*self.counts;
@@ -236,6 +257,22 @@ impl Mirror {
             refreshed: get(refreshed),
             resynced_seconds_ago: ago,
         }
+    }
+}
+
+impl Mirror {
+    /// Ends the thread, and waits for it until the deadline; false when it is still at something then, after which it
+    /// ends by itself.
+    pub fn end(mut self, deadline: Instant) -> bool {
+        self.stop.store(true, Ordering::Release);
+        let Some(thread) = self.thread.take() else { return true };
+        while !thread.is_finished() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        thread.join().is_ok()
     }
 }
 
@@ -276,6 +313,8 @@ struct Keeper {
     look_at: Option<(Instant, &'static str)>,
     verify_at: Instant,
     refresh_at: Instant,
+    /// The machine's own addresses as they were last told.
+    own: Vec<IpAddr>,
     /// IPv4 routes of which the kernel has several with one key. Only the first is followed; when one of them goes, the
     /// kernel must be asked which is first.
     doubled: HashSet<RouteKey>,
@@ -370,8 +409,26 @@ impl Keeper {
     }
 
     /// Makes changes. Those that must wait for a reader are made with the next ones.
-    fn make(&self, changes: Vec<Change>) {
+    fn make(&mut self, changes: Vec<Change>) {
+        let of_addresses = |change: &Change| {
+            matches!(
+                change,
+                Change::Address(..) | Change::NoAddress(..) | Change::NoLink(_) | Change::Link(_)
+            )
+        };
+        let moved = changes.iter().any(of_addresses);
         let _ = self.routes.change(changes);
+        if moved {
+            self.tell_addresses();
+        }
+    }
+
+    fn tell_addresses(&mut self) {
+        let own = self.routes.current().own_addresses();
+        if own != self.own {
+            self.own.clone_from(&own);
+            (self.setup.tell)(News::Addresses(own));
+        }
     }
 
     fn dump(&mut self) -> io::Result<Snapshot> {
@@ -400,6 +457,7 @@ impl Keeper {
         let routes = snapshot.route_differences(self.routes.current().tables());
         changes += routes.len();
         self.make(routes);
+        self.tell_addresses();
         self.counts.resyncs.fetch_add(1, Ordering::Relaxed);
         let at = self.start.elapsed().as_millis() as u64 + 1;
         self.counts.resynced_ms.store(at, Ordering::Relaxed);

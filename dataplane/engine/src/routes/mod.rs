@@ -50,6 +50,13 @@ impl Routes {
         changes.into_iter().for_each(|change| self.tables.apply(change));
     }
 
+    /// The machine's own addresses, in order: the configuration's and those that the kernel's devices have.
+    pub fn own_addresses(&self) -> Vec<IpAddr> {
+        let all = self.tables.ports().iter().flat_map(tables::Port::all_addresses);
+        let own: std::collections::BTreeSet<IpAddr> = all.map(ipnet::IpNet::addr).collect();
+        own.into_iter().collect()
+    }
+
     /// What is known of a port.
     pub fn port(&self, ifindex: u32) -> Option<PortInfo> {
         let port = self.tables.port(ifindex)?;

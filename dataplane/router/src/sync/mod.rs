@@ -52,6 +52,14 @@ impl Default for Filter {
     }
 }
 
+impl Filter {
+    /// Only what says which packets are the host's.
+    pub const fn host_only() -> Self {
+        // No route is in the table of this number (`RT_TABLE_UNSPEC`).
+        Self { table: 0, protocols: Vec::new() }
+    }
+}
+
 /// Messages that led to no change, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Skipped {
