@@ -3,6 +3,7 @@
 mod machine;
 mod objects;
 mod pipeline;
+mod ports;
 mod programs;
 mod table;
 
@@ -16,6 +17,8 @@ use crate::machine::Machine;
 
 const USAGE: &str = "weir-bench [--json FILE] [--rounds N] [--programs | --pipelines]
   Prints medians of N rounds (5) in which the sides take turns.
+weir-bench --ports [--peers FOLDER] [--only WORDS] [--json FILE] [--rounds N]
+  Moves packets between ports beside others who do; as root, on two cores.
 weir-bench --objects FOLDER... [--judge PROGRAM]... [--json FILE] [-v]
   Compares verifiers, the kernel's and weir's, on the objects in the folders.";
 
@@ -28,6 +31,9 @@ struct Arguments {
     objects: Vec<PathBuf>,
     judges: Vec<PathBuf>,
     verbose: bool,
+    ports: bool,
+    peers: PathBuf,
+    only: String,
 }
 
 fn arguments() -> Result<Option<Arguments>> {
@@ -39,6 +45,9 @@ fn arguments() -> Result<Option<Arguments>> {
         objects: Vec::new(),
         judges: Vec::new(),
         verbose: false,
+        ports: false,
+        peers: std::env::temp_dir().join("weir-peers"),
+        only: String::new(),
     };
     let mut words = std::env::args().skip(1).peekable();
     while let Some(word) = words.next() {
@@ -57,6 +66,9 @@ fn arguments() -> Result<Option<Arguments>> {
             }
             "--judge" => arguments.judges.push(words.next().context("--judge: wanted a program")?.into()),
             "-v" | "--verbose" => arguments.verbose = true,
+            "--ports" => arguments.ports = true,
+            "--peers" => arguments.peers = words.next().context("--peers: wanted a folder")?.into(),
+            "--only" => arguments.only = words.next().context("--only: wanted words of names")?,
             "-h" | "--help" => return Ok(None),
             other => bail!("`{other}` is not understood\n{USAGE}"),
         }
@@ -76,6 +88,12 @@ struct Results {
 }
 
 fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, rest @ ..] = words.as_slice()
+        && first == "be"
+    {
+        return ports::part::be(rest);
+    }
     let Some(arguments) = arguments()? else {
         println!("{USAGE}");
         return Ok(());
@@ -83,6 +101,11 @@ fn main() -> Result<()> {
     if !arguments.objects.is_empty() {
         let results = objects::compare(&arguments.objects, &arguments.judges)?;
         print!("{}", objects::text(&results, arguments.verbose));
+        return write_json(arguments.json.as_deref(), &results);
+    }
+    if arguments.ports {
+        let results = ports::compare(arguments.rounds, &arguments.peers, &arguments.only)?;
+        print!("{}", ports::text(&results));
         return write_json(arguments.json.as_deref(), &results);
     }
     let machine = Machine::here();

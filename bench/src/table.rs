@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::Results;
+use crate::machine::Machine;
 
 fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
@@ -10,16 +11,7 @@ fn number(value: Option<f64>, digits: usize) -> String {
 
 /// Everything as text.
 pub(crate) fn text(results: &Results) -> String {
-    let mut out = String::new();
-    let machine = &results.machine;
-    let cores = weir_sys::affinity::ranges(&machine.cores);
-    // Writing to a String does not fail.
-    let _ = writeln!(out, "{}, cores {cores}, Linux {}", machine.cpu, machine.kernel);
-    let _ = writeln!(
-        out,
-        "{}, {} build, medians of {} rounds, load {} before and {} after, bpf_jit_harden {}",
-        machine.date, machine.build, results.rounds, machine.load, results.load_after, machine.jit_hardening
-    );
+    let mut out = heading(&results.machine, results.rounds, &results.load_after);
     if !results.programs.is_empty() {
         programs(results, &mut out);
     }
@@ -27,6 +19,16 @@ pub(crate) fn text(results: &Results) -> String {
         pipelines(results, &mut out);
     }
     out
+}
+
+/// Where the figures come from.
+pub(crate) fn heading(machine: &Machine, rounds: usize, load_after: &str) -> String {
+    let cores = weir_sys::affinity::ranges(&machine.cores);
+    let Machine { cpu, kernel, date, build, load, jit_hardening, .. } = machine;
+    format!(
+        "{cpu}, cores {cores}, Linux {kernel}\n{date}, {build} build, medians of {rounds} rounds, load {load} \
+         before and {load_after} after, bpf_jit_harden {jit_hardening}\n"
+    )
 }
 
 fn programs(results: &Results, out: &mut String) {

@@ -25,9 +25,10 @@ fn build() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("WEIR_BIN") {
         return Ok(named.into());
     }
-    // …/target/PROFILE/deps/this-test
+    // …/target/PROFILE/deps/this-test, or …/target/PROFILE/a-program
     let here = std::env::current_exe()?;
-    let folder = here.ancestors().nth(2).context("tests lie in target/PROFILE/deps")?;
+    let folder = here.parent().context("a program lies in a folder")?;
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root()).args(["build", "--quiet", "--package", "weir-cli", "--bin", "weir"]);
     if folder.ends_with("release") {

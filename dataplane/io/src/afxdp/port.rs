@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use weir_packet::{Batch, Frame, Loans, Pool, Umem, Unsettled};
+use weir_packet::{Batch, Frame, Loans, Pool, Umem, Unsettled, prefetch};
 use weir_sys::xdp::PKT_CONTD;
 
 use super::link::{Link, Woken, woken};
@@ -257,6 +257,10 @@ impl XdpPort {
             return Err((Refusal::RingFull, frame));
         }
         *room -= 1;
+        if !self.way.zero_copy {
+            // The kernel reads it next, to copy it.
+            prefetch::read(frame.bytes());
+        }
         self.tx.write(Descriptor { address: self.outward.lend(frame), len: len as u32, options: 0 });
         Ok(())
     }

@@ -190,6 +190,29 @@ impl KernelProgram {
         let duration = Duration::from_nanos(u64::from(attr.duration));
         Ok(TestRunOutput { retval: attr.retval, data, context, duration })
     }
+
+    /// Runs an XDP program on `count` copies of a packet that are real frames: where it redirects them, they go
+    /// (`BPF_F_TEST_XDP_LIVE_FRAMES`, Linux 5.18). The thread is the sender, and its core pays.
+    pub fn flood(&self, packet: &[u8], count: u32) -> io::Result<()> {
+        const LIVE_FRAMES: u32 = 1 << 1;
+        // struct xdp_md: data, data_end and the rest, which is zero.
+        let mut context = [0_u8; 24];
+        context[4..8].copy_from_slice(&(packet.len() as u32).to_ne_bytes());
+        let mut attr = TestRunAttr {
+            prog_fd: self.fd.as_raw_fd() as u32,
+            data_size_in: packet.len() as u32,
+            data_in: packet.as_ptr() as u64,
+            repeat: count,
+            ctx_size_in: context.len() as u32,
+            ctx_in: context.as_ptr() as u64,
+            flags: LIVE_FRAMES,
+            batch_size: 64,
+            ..TestRunAttr::default()
+        };
+        // SAFETY: as in `test_run`; nothing is written back, and both buffers outlive the call.
+        unsafe { bpf(Command::ProgTestRun, &mut attr)? };
+        Ok(())
+    }
 }
 
 #[cfg(test)]
