@@ -6,5 +6,6 @@ use std::path::Path;
 fn every_console_block_of_the_documents_does_what_it_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     std::env::set_current_dir(root).unwrap();
-    trycmd::TestCases::new().case("README.md").case("dataplane/*.md");
+    // The other pages of `dataplane/` speak to a running weir: tests/tests/pages.rs runs them, as root.
+    trycmd::TestCases::new().case("README.md").case("dataplane/ARCHITECTURE.md");
 }
