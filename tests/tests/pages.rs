@@ -169,7 +169,7 @@ impl Shell {
 
 impl Drop for Shell {
     fn drop(&mut self) {
-        let _ = self.run("scripts/testbed.sh down; rm -rf /tmp/weir-try");
+        let _ = self.run("scripts/testbed.sh down; tmux -L weir-try kill-server 2> /dev/null; rm -rf /tmp/weir-try");
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -180,7 +180,7 @@ fn skipped(test: &str) -> Result<bool> {
     if net::skip(test) {
         return Ok(true);
     }
-    for tool in ["bash", "ip", "ethtool", "ping"] {
+    for tool in ["bash", "ip", "ethtool", "ping", "curl", "tmux"] {
         let there = Command::new("sh").args(["-c", &format!("command -v {tool}")]).output()?;
         if !there.status.success() {
             println!("{test}: skipped: needs {tool}");
