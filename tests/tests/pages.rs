@@ -169,7 +169,8 @@ impl Shell {
 
 impl Drop for Shell {
     fn drop(&mut self) {
-        let _ = self.run("scripts/testbed.sh down; tmux -L weir-try kill-server 2> /dev/null; rm -rf /tmp/weir-try");
+        let _ = self
+            .run("scripts/testbed.sh down; tmux -L weir-try kill-server 2> /dev/null; rm -rf /tmp/weir-try");
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
