@@ -5,6 +5,7 @@
 
 mod changes;
 mod diff;
+mod dump;
 mod interfaces;
 mod links;
 mod maps;

@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
-use weir_ebpf::Insn;
 use weir_engine::generation::ProgramSlot;
 use weir_engine::live::Current;
 
 use super::{LiveBackend, lock, missing};
-use crate::action::Form;
-use crate::problem::{Cause, Problem};
+use crate::problem::Problem;
 use crate::reply::{self, schema};
 
 /// Tags and digests by program, of one generation: hashing is not done twice.
@@ -130,75 +128,6 @@ impl LiveBackend {
                 .unwrap_or_default(),
         })
     }
-
-    pub(super) fn dump(&self, word: &str, form: Form) -> Result<reply::Dump, Problem> {
-        let name = self.program_name(word)?;
-        let current = self.current();
-        let slot = self.slot(&current, &name)?;
-        let program = slot.loaded.verified().program();
-        let slots = || program.insns.iter().enumerate().filter(|(_, insn)| **insn != Insn::SecondHalf);
-        let line_at = |slot: usize| program.lines.iter().find(|line| line.slot == slot);
-        let (form, lines) = match form {
-            Form::Xlated => {
-                let mut lines = Vec::new();
-                for (slot, insn) in slots() {
-                    lines.extend(
-                        line_at(slot)
-                            .map(|line| format!("; {} @ {}:{}", line.text.trim(), line.file, line.line)),
-                    );
-                    lines.push(format!("{slot:4}: {insn}"));
-                }
-                ("xlated", lines)
-            }
-            Form::Source => {
-                let lines =
-                    program.lines.iter().map(|line| format!("{}:{}: {}", line.file, line.line, line.text));
-                let mut lines: Vec<String> = lines.collect();
-                lines.dedup();
-                ("source", lines)
-            }
-            Form::Jited => {
-                let Some(compiled) = slot.loaded.compiled() else {
-                    return Err(Problem::new(
-                        Cause::NotBuilt,
-                        format!("program `{name}` is interpreted: there is no machine code"),
-                    ));
-                };
-                (
-                    "jited",
-                    machine_code(compiled.code(), compiled.slots(), |slot| {
-                        program.insns.get(slot).map(ToString::to_string)
-                    }),
-                )
-            }
-        };
-        Ok(reply::Dump { schema: schema("dump"), program: name, form: form.to_owned(), lines })
-    }
-}
-
-/// Machine code in bytes, by the instruction that they were made of.
-fn machine_code(code: &[u8], starts: &[u32], insn: impl Fn(usize) -> Option<String>) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut from = 0;
-    let mut label = "prologue".to_owned();
-    let mut show = |from: usize, to: usize, label: &str| {
-        let Some(bytes) = code.get(from..to).filter(|bytes| !bytes.is_empty()) else { return };
-        lines.push(format!("; {label}"));
-        lines.extend(bytes.chunks(16).enumerate().map(|(row, bytes)| {
-            let text: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("{:6x}: {}", from + row * 16, text.join(" "))
-        }));
-    };
-    for (slot, start) in starts.iter().enumerate() {
-        let start = *start as usize;
-        if start > from {
-            show(from, start, &label);
-            from = start;
-        }
-        label = format!("{slot}: {}", insn(slot).unwrap_or_default());
-    }
-    show(from, code.len(), &label);
-    lines
 }
 
 /// A program's number: its place in the generation, from 1.
