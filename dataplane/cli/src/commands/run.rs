@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &Arguments, socket: &SocketArgs, output: &Output) -
     let access = Access::start(confinement).map_err(|error| Failure::new(Code::Unsupported, error))?;
     let mut options = Options::new(access, confinement);
     // The configuration names the socket, unless somebody else does.
-    let usual = socket.sock == PathBuf::from(weir_control::SOCKET);
+    let usual = socket.sock.as_path() == std::path::Path::new(weir_control::SOCKET);
     options.socket = (!usual).then(|| socket.sock.clone());
     options.audit.clone_from(&arguments.audit);
     options.notifier = Notifier::from_environment().unwrap_or_else(|_| Notifier::silent());
