@@ -51,33 +51,39 @@ enum How {
     /// `weir run` with this configuration of `bench/ports/`.
     Weir(&'static str),
     /// This program, with these words after `be CORE`.
-    Part(&'static [&'static str]),
+    Part(&'static str),
     /// A peer's program and its words.
-    Peer(&'static str, &'static [&'static str]),
+    Peer(&'static str, &'static str),
     /// Nothing: the host is set up so that the kernel does it.
     Nothing,
 }
 
 /// The first of each scenario is weir as people run it: what the others are compared with. Peers run as their own
 /// documentation starts them, in copy mode, which is all that veth has, on one core.
-pub(crate) const SUBJECTS: [Subject; 13] = [
+pub(crate) const SUBJECTS: [Subject; 14] = [
     row("weir run", Scenario::Drop, Place::Process, How::Weir("drop.toml")),
-    row("weir's port alone", Scenario::Drop, Place::Process, How::Part(&["weir-drop", "in"])),
-    row("testpmd af_xdp rxonly", Scenario::Drop, Place::Process, How::Peer("dpdk-testpmd", &TESTPMD_DROP)),
-    row("xdpsock rxdrop", Scenario::Drop, Place::Process, How::Peer("xdpsock", &XDPSOCK)),
-    row("kernel XDP_DROP", Scenario::Drop, Place::Hook, How::Part(&["drop", "in"])),
+    row("weir's port alone", Scenario::Drop, Place::Process, How::Part("weir-drop in")),
+    row("testpmd af_xdp rxonly", Scenario::Drop, Place::Process, How::Peer("dpdk-testpmd", TESTPMD_DROP)),
+    row(
+        "testpmd, no busy polling",
+        Scenario::Drop,
+        Place::Process,
+        How::Peer("dpdk-testpmd", TESTPMD_DROP_STILL),
+    ),
+    row("xdpsock rxdrop", Scenario::Drop, Place::Process, How::Peer("xdpsock", XDPSOCK)),
+    row("kernel XDP_DROP", Scenario::Drop, Place::Hook, How::Part("drop in")),
     row("weir run", Scenario::Forward, Place::Process, How::Weir("forward.toml")),
-    row("weir's ports alone", Scenario::Forward, Place::Process, How::Part(&["weir-forward", "in", "out"])),
-    row("xsk_fwd", Scenario::Forward, Place::Process, How::Peer("xsk_fwd", &XSK_FWD)),
+    row("weir's ports alone", Scenario::Forward, Place::Process, How::Part("weir-forward in out")),
+    row("xsk_fwd", Scenario::Forward, Place::Process, How::Peer("xsk_fwd", XSK_FWD)),
     row(
         "testpmd af_xdp iofwd",
         Scenario::Forward,
         Place::Process,
-        How::Peer("dpdk-testpmd", &TESTPMD_FORWARD),
+        How::Peer("dpdk-testpmd", TESTPMD_FORWARD),
     ),
-    row("kernel XDP_REDIRECT", Scenario::Forward, Place::Hook, How::Part(&["redirect", "in", "out"])),
+    row("kernel XDP_REDIRECT", Scenario::Forward, Place::Hook, How::Part("redirect in out")),
     row("weir run", Scenario::Route, Place::Process, How::Weir("route.toml")),
-    row("same program, kernel XDP", Scenario::Route, Place::Hook, How::Part(&["route", "in"])),
+    row("same program, kernel XDP", Scenario::Route, Place::Hook, How::Part("route in")),
     row("kernel ip_forward", Scenario::Route, Place::Stack, How::Nothing),
 ];
 
@@ -85,44 +91,19 @@ const fn row(name: &'static str, scenario: Scenario, place: Place, how: How) -> 
     Subject { name, scenario, place, how }
 }
 
-const XDPSOCK: [&str; 8] = ["-i", "in", "-q", "0", "-r", "-N", "-c", "--interval=60"];
-const XSK_FWD: [&str; 6] = ["-i", "in", "-i", "out", "-c", "CORE"];
+const XDPSOCK: &str = "-i in -q 0 -r -N -c --interval=60";
+const XSK_FWD: &str = "-i in -i out -c CORE";
 /// testpmd wants a core for its console besides the one that forwards.
-const TESTPMD_DROP: [&str; 15] = [
-    "-l",
-    "0,CORE",
-    "--main-lcore=0",
-    "--no-huge",
-    "-m",
-    "512",
-    "--no-pci",
-    "--no-shconf",
-    "--vdev=net_af_xdp0,iface=in",
-    "--",
-    "--forward-mode=rxonly",
-    "--auto-start",
-    "--stats-period=60",
-    "--no-lsc-interrupt",
-    "--total-num-mbufs=16384",
-];
-const TESTPMD_FORWARD: [&str; 16] = [
-    "-l",
-    "0,CORE",
-    "--main-lcore=0",
-    "--no-huge",
-    "-m",
-    "512",
-    "--no-pci",
-    "--no-shconf",
-    "--vdev=net_af_xdp0,iface=in",
-    "--vdev=net_af_xdp1,iface=out",
-    "--",
-    "--forward-mode=io",
-    "--auto-start",
-    "--stats-period=60",
-    "--no-lsc-interrupt",
-    "--total-num-mbufs=32768",
-];
+const TESTPMD_DROP: &str = "-l 0,CORE --main-lcore=0 --no-huge -m 512 --no-pci --no-shconf \
+    --vdev=net_af_xdp0,iface=in -- \
+    --forward-mode=rxonly --auto-start --stats-period=60 --no-lsc-interrupt --total-num-mbufs=16384";
+/// Its driver asks for busy polling unless told not to.
+const TESTPMD_DROP_STILL: &str = "-l 0,CORE --main-lcore=0 --no-huge -m 512 --no-pci --no-shconf \
+    --vdev=net_af_xdp0,iface=in,busy_budget=0 -- \
+    --forward-mode=rxonly --auto-start --stats-period=60 --no-lsc-interrupt --total-num-mbufs=16384";
+const TESTPMD_FORWARD: &str = "-l 0,CORE --main-lcore=0 --no-huge -m 512 --no-pci --no-shconf \
+    --vdev=net_af_xdp0,iface=in --vdev=net_af_xdp1,iface=out -- \
+    --forward-mode=io --auto-start --stats-period=60 --no-lsc-interrupt --total-num-mbufs=32768";
 
 /// A subject that was started; it ends with this.
 pub(crate) enum Running<'host> {
@@ -178,7 +159,7 @@ impl Subject {
                 Ok(Running::Weir(Box::new(Weir::start(host, &config)?)))
             }
             How::Part(words) => {
-                let line = format!("{} be {core} {}", own_path()?, words.join(" "));
+                let line = format!("{} be {core} {}", own_path()?, words);
                 Ok(Running::Process(Box::new(host.start(&line)?)))
             }
             How::Peer(program, words) => {
@@ -189,15 +170,15 @@ impl Subject {
     }
 }
 
-fn peer(path: &Path, words: &[&str], core: usize, peers: &Path) -> std::process::Command {
+fn peer(path: &Path, words: &str, core: usize, peers: &Path) -> std::process::Command {
     let core = core.to_string();
     let mut command = std::process::Command::new(path);
     // Who is not told its core by its own words is told by this.
-    if !words.iter().any(|word| word.contains("CORE")) {
+    if !words.contains("CORE") {
         command = std::process::Command::new("taskset");
         command.args(["-c", &core]).arg(path);
     }
-    command.args(words.iter().map(|word| word.replace("CORE", &core)));
+    command.args(words.split_whitespace().map(|word| word.replace("CORE", &core)));
     command.env("LIBXDP_SKIP_DISPATCHER", "1");
     let shim = peers.join("nolimit.so");
     if shim.is_file() {
