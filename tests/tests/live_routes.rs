@@ -9,6 +9,7 @@ use weir_tests::net::router::{ROUTER, until_reached, until_silent};
 use weir_tests::net::topology::V4;
 use weir_tests::net::weir::Folder;
 use weir_tests::net::{Counted, Namespace, Process, Topology, Weir, skip};
+use weir_tests::program::root;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How long two neighbours may take to speak BGP.
@@ -94,7 +95,10 @@ fn what_is_followed_is_shown_and_does_not_drift() -> Result<()> {
     }
     let topology = Topology::build()?;
     let Topology { a, b, weir: host } = &topology;
-    let weir = Weir::start(host, ROUTER)?;
+    // The configuration that people begin with, but for how often it compares.
+    let config = std::fs::read_to_string(root().join("config/router.toml"))?;
+    let config = config.replace("../programs", "@ROOT@/programs").replace("\"60s\"", "\"1s\"");
+    let weir = Weir::start(host, &config)?;
     until_reached(a, V4[3], 3 * SECOND).with_context(|| weir.said())?;
     let batch: String = (0..2000)
         .map(|at| format!("route add 10.{}.{}.0/24 via {}\n", 64 + at / 256, at % 256, V4[3]))

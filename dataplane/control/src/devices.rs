@@ -219,6 +219,14 @@ impl Opener for Devices {
         let name = host_name(&plan.name);
         let made = self.kernel.tap(&name, plan.mac, plan.mtu);
         let fd = made.map_err(|error| OpenError::passing(&plan.name, error.to_string()))?;
+        // Without this the kernel still takes what is for its own addresses, but neither for groups nor for
+        // sockets that are bound to the device.
+        if let Err(error) = self.kernel.lead(&name, device(&plan.name, interface)?) {
+            tracing::warn!(
+                interface = plan.name,
+                "what is passed to the host seems to come by {name}: {error}"
+            );
+        }
         let mut ports: Vec<Box<dyn Port>> = Vec::new();
         for _ in 0..workers {
             // Frames are written whole, so that workers may share the device.

@@ -104,6 +104,10 @@ impl Kernel for Access {
         self.kernel().tap(name, mac, mtu)
     }
 
+    fn lead(&self, tap: &str, device: &str) -> Result<(), KernelError> {
+        self.kernel().lead(tap, device)
+    }
+
     fn resolve(&self, ifindex: u32, address: IpAddr) -> Result<(), KernelError> {
         self.kernel().resolve(ifindex, address)
     }

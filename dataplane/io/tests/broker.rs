@@ -218,6 +218,7 @@ fn requests() -> impl Strategy<Value = Request> {
         (device(), any::<[u8; 6]>(), 68..=65_521_u32)
             .prop_map(|(name, mac, mtu)| Request::Tap(name, mac, mtu)),
         (any::<u32>(), any::<IpAddr>()).prop_map(|(index, address)| Request::Resolve(index, address)),
+        (device(), device()).prop_map(|(tap, device)| Request::Lead(tap, device)),
     ]
 }
 

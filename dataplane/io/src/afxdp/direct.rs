@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use weir_sys::bpf::{KernelMap, KernelProgram, LoadAttr, MapAttr, XdpLink};
+use weir_sys::bpf::{IngressLink, KernelMap, KernelProgram, LoadAttr, MapAttr, XdpLink};
 use weir_sys::device::{DeviceName, Devices};
 use weir_sys::errno;
 use weir_sys::netlink::{Netlink, Request};
@@ -19,8 +19,9 @@ use super::kernel::{Attached, Kernel, KernelError, Mode};
 use super::program;
 use super::punt::Punt;
 
-/// `BPF_PROG_TYPE_XDP`, `BPF_MAP_TYPE_XSKMAP`, `BPF_MAP_TYPE_HASH` (linux/bpf.h).
+/// `BPF_PROG_TYPE_XDP`, `BPF_PROG_TYPE_SCHED_CLS`, `BPF_MAP_TYPE_XSKMAP`, `BPF_MAP_TYPE_HASH` (linux/bpf.h).
 const PROG_TYPE_XDP: u32 = 6;
+const PROG_TYPE_SCHED_CLS: u32 = 3;
 const MAP_TYPE_XSKMAP: u32 = 17;
 const MAP_TYPE_HASH: u32 = 1;
 /// Receive queues of a device, at most: larger answers are some driver's mistake.
@@ -34,6 +35,8 @@ const ADDRESSES_MAX: u32 = 4096;
 #[derive(Debug, Default)]
 pub struct Direct {
     devices: Mutex<HashMap<String, Redirected>>,
+    /// TAP devices that lead to a device, by name. What is left of one that has gone does nothing.
+    leading: Mutex<HashMap<String, IngressLink>>,
 }
 
 /// A device with the program on it. The link is first, so that the device is clean before the maps go.
@@ -41,6 +44,8 @@ pub struct Direct {
 struct Redirected {
     link: XdpLink,
     sockets: KernelMap,
+    ifindex: u32,
+    mode: Mode,
 }
 
 impl Direct {
@@ -71,7 +76,7 @@ impl Kernel for Direct {
             .map_err(|error| KernelError::of("making its table of sockets", device, &error))?;
         let program = load(device, punt, &sockets)?;
         let (link, mode, word) = link(device, &program, facts.ifindex, mode)?;
-        self.devices().insert(device.to_owned(), Redirected { link, sockets });
+        self.devices().insert(device.to_owned(), Redirected { link, sockets, ifindex: facts.ifindex, mode });
         let Facts { ifindex, mac, mtu, queues } = facts;
         Ok(Attached { ifindex, mac, mtu, queues, mode, word })
     }
@@ -123,6 +128,31 @@ impl Kernel for Direct {
             Ok((tap, _)) => Ok(tap.into()),
             Err(error) => Err(KernelError::plain("making a TAP device", name, error.to_string())),
         }
+    }
+
+    fn lead(&self, tap: &str, device: &str) -> Result<(), KernelError> {
+        let doing = "leading to it what comes in by a TAP device";
+        let devices = self.devices();
+        let Some(Redirected { ifindex, mode, .. }) = devices.get(device) else {
+            return Err(not_attached(device));
+        };
+        if *mode == Mode::Generic {
+            // The generic program sees what is redirected to its device: packets would come to weir again.
+            return Err(KernelError::plain(doing, device, "its program is attached in generic mode"));
+        }
+        let failed = |error: &io::Error| KernelError::of(doing, device, error);
+        let from = DeviceName::new(tap).map_err(|bad| KernelError::plain(doing, tap, bad.to_string()))?;
+        let from =
+            Devices::open().and_then(|devices| devices.index(&from)).map_err(|error| failed(&error))?;
+        let insns = program::leading(*ifindex);
+        let attr =
+            LoadAttr { kind: PROG_TYPE_SCHED_CLS, insns: &insns, license: "GPL", ..LoadAttr::default() };
+        let program = KernelProgram::load(&attr)
+            .map_err(|error| KernelError::plain(doing, device, error.to_string()))?;
+        let link = IngressLink::create(&program, from).map_err(|error| failed(&error))?;
+        let mut leading = self.leading.lock().unwrap_or_else(PoisonError::into_inner);
+        leading.insert(tap.to_owned(), link);
+        Ok(())
     }
 
     fn resolve(&self, ifindex: u32, address: IpAddr) -> Result<(), KernelError> {

@@ -38,6 +38,13 @@ pub trait Kernel: Send + Sync {
     /// A TAP device of this name, up, with this address and MTU; it goes with its descriptor.
     fn tap(&self, name: &str, mac: [u8; 6], mtu: u32) -> Result<OwnedFd, KernelError>;
 
+    /// From now on the kernel takes what comes in by the TAP device of this name as if it had come in by the device
+    /// itself, which has the program: its groups, its link-local addresses and the sockets that are bound to it then
+    /// have a part in it.
+    fn lead(&self, tap: &str, device: &str) -> Result<(), KernelError> {
+        Err(KernelError::plain("leading to it", device, format!("nobody here can lead {tap} to it")))
+    }
+
     /// Has the kernel find out who has this address (`NTF_USE`); the answer comes by netlink.
     fn resolve(&self, ifindex: u32, address: IpAddr) -> Result<(), KernelError>;
 }

@@ -28,6 +28,15 @@ pub(super) fn bytes(punt: &Punt, sockets: u32, addresses: u32) -> Vec<u8> {
     encode::to_bytes(&encode::encode(&insns))
 }
 
+/// The tc program that has the kernel take packets as if they had come in by another device (`BPF_F_INGRESS`).
+pub(super) fn leading(ifindex: u32) -> Vec<u8> {
+    let text = format!("r1 = {ifindex}\nr2 = 1\ncall bpf_redirect\nexit\n");
+    match assemble_with(&text, &[]) {
+        Ok(insns) => encode::to_bytes(&encode::encode(&insns)),
+        Err(error) => panic!("the leading program does not assemble: {error}\n{text}"),
+    }
+}
+
 fn assembled(punt: &Punt) -> Vec<Insn> {
     match assemble_with(&text(punt), &MAPS) {
         Ok(insns) => insns,
@@ -126,8 +135,14 @@ fn ipv4(out: &mut String) {
         r1 = *(u32 *)(r7 + 18)\n*(u32 *)(r10 - 4) = r1\n\
         r9 = *(u8 *)(r7 + 11)\n\
         r1 = *(u16 *)(r7 + 8)\nr1 &= 0xff1f\nif r1 == 0 goto whole\nr9 = 0\nwhole:\n\
-        r1 = *(u8 *)(r7 + 2)\nr1 &= 15\nr1 <<= 2\n\
-        r8 = r7\nr8 += 2\nr8 += r1\n";
+        r1 = *(u8 *)(r7 + 2)\nr1 &= 15\n\
+        r8 = r7\nr8 += 22\n";
+    // By steps that are written in the program: adding a number from a packet to its address takes CAP_PERFMON,
+    // which the broker does not have (`sanitize_ptr_alu`, kernel/bpf/verifier.c).
+    for words in 5..15 {
+        let _ = writeln!(out, "if r1 == {words} goto lookup\nr8 += 4");
+    }
+    *out += "if r1 != 15 goto redirect\n";
 }
 
 /// The box's own addresses, then its ports.
@@ -228,6 +243,20 @@ mod tests {
         packet.extend(key(to));
         packet.extend(payload);
         packet
+    }
+
+    #[test]
+    fn the_kernel_takes_the_leading_program() {
+        if let Err(why) = weir_sys::bpf::available() {
+            println!("skipped: {why}");
+            return;
+        }
+        for ifindex in [1, 7, i32::MAX as u32] {
+            let insns = leading(ifindex);
+            let attr =
+                LoadAttr { kind: 3, insns: &insns, license: "GPL", log_level: 1, ..LoadAttr::default() };
+            KernelProgram::load(&attr).unwrap_or_else(|error| panic!("{error}\n{}", error.log));
+        }
     }
 
     #[test]

@@ -196,6 +196,11 @@ impl Kernel for Client {
         self.descriptor("making a TAP device", name, &Request::Tap(name.to_owned(), mac, mtu))
     }
 
+    fn lead(&self, tap: &str, device: &str) -> Result<(), KernelError> {
+        let request = Request::Lead(tap.to_owned(), device.to_owned());
+        self.done("leading to it what comes in by a TAP device", device, &request, None)
+    }
+
     fn resolve(&self, ifindex: u32, address: IpAddr) -> Result<(), KernelError> {
         let subject = format!("{address} on interface {ifindex}");
         self.done("asking for a neighbour", &subject, &Request::Resolve(ifindex, address), None)

@@ -56,6 +56,8 @@ pub enum Request {
     Detach(String),
     /// A TAP device.
     Tap(String, [u8; 6], u32),
+    /// Have the kernel take what comes in by a TAP device as if it came in by a device.
+    Lead(String, String),
     /// Have the kernel find a neighbour.
     Resolve(u32, IpAddr),
 }
@@ -132,6 +134,11 @@ impl Request {
                 to.u32("ifindex", *ifindex);
                 put_address(&mut to, *address);
             }
+            Request::Lead(tap, device) => {
+                to.u8("verb", 9);
+                put_device(&mut to, tap);
+                put_device(&mut to, device);
+            }
         }
         to.finish()
     }
@@ -169,6 +176,7 @@ fn take_request(from: &mut Reader<'_>) -> Result<Request, Malformed> {
             Request::Tap(name, mac, mtu)
         }
         8 => Request::Resolve(from.u32("ifindex")?, take_address(from)?),
+        9 => Request::Lead(take_device(from)?, take_device(from)?),
         _ => return Err(Malformed { field: "verb", why: "none that there is" }),
     })
 }

@@ -82,6 +82,7 @@ fn answer(
         (Request::Punt(device, punt), _) => plain(kernel.punt(device, punt)),
         (Request::Detach(device), _) => plain(kernel.detach(device)),
         (Request::Tap(name, mac, mtu), _) => kernel.tap(name, *mac, *mtu).map(|fd| (Answer::Done, Some(fd))),
+        (Request::Lead(tap, device), _) => plain(kernel.lead(tap, device)),
         (Request::Resolve(ifindex, address), _) => plain(kernel.resolve(*ifindex, *address)),
     };
     done.unwrap_or_else(|error| (Answer::Refused(error), None))

@@ -7,6 +7,7 @@ use super::{Command, KernelProgram, bpf, own};
 
 /// `BPF_XDP` (`enum bpf_attach_type`).
 const BPF_XDP: u32 = 37;
+const BPF_TCX_INGRESS: u32 = 46;
 /// `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE` (linux/if_link.h).
 const SKB_MODE: u32 = 1 << 1;
 const DRV_MODE: u32 = 1 << 2;
@@ -59,5 +60,26 @@ impl XdpLink {
         // SAFETY: `LinkUpdateAttr` mirrors the link-update part of `union bpf_attr`; it holds no pointer.
         unsafe { bpf(Command::LinkUpdate, &mut attr)? };
         Ok(())
+    }
+}
+
+/// A tc program where packets come in by a device (tcx, Linux 6.6); it leaves with this, or with the device.
+#[derive(Debug)]
+pub struct IngressLink {
+    _fd: OwnedFd,
+}
+
+impl IngressLink {
+    /// Puts a program on a device, behind those that are there.
+    pub fn create(program: &KernelProgram, ifindex: u32) -> io::Result<IngressLink> {
+        let mut attr = LinkCreateAttr {
+            prog_fd: program.fd() as u32,
+            target_ifindex: ifindex,
+            attach_type: BPF_TCX_INGRESS,
+            flags: 0,
+        };
+        // SAFETY: as for an XDP link: a part of `union bpf_attr` without pointers, whose rest the kernel takes as
+        // zero, which is "no other program to stand before or behind".
+        Ok(IngressLink { _fd: own(unsafe { bpf(Command::LinkCreate, &mut attr)? }) })
     }
 }

@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
 pub use btf::KernelBtf;
-pub use link::XdpLink;
+pub use link::{IngressLink, XdpLink};
 pub use map::{KernelMap, MapAttr};
 pub use prog::{KernelProgram, LoadAttr, LoadError, TestRun, TestRunOutput};
 

@@ -80,10 +80,10 @@ pub(crate) fn equation(cut: &Conservation) -> String {
             terms.map(|(name, packets)| format!("{name} {}", grouped(*packets))).collect();
         if terms.is_empty() { "0".to_owned() } else { terms.join(" + ") }
     };
-    let left = match cut.cloned {
-        0 => format!("rx {}", grouped(cut.rx)),
-        cloned => format!("rx {} + cloned {}", grouped(cut.rx), grouped(cloned)),
-    };
+    let more = [("cloned", cut.cloned), ("made", cut.made)].into_iter().filter(|(_, packets)| *packets > 0);
+    let left = more.fold(format!("rx {}", grouped(cut.rx)), |left, (name, packets)| {
+        format!("{left} + {name} {}", grouped(packets))
+    });
     let right = sum(&[
         ("tx", cut.tx),
         ("pass", cut.pass),
