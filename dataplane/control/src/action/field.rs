@@ -197,7 +197,8 @@ fn plain(kind: Type) -> ObjectBuilder {
 
 impl Parameter for String {
     fn schema() -> RefOr<Schema> {
-        plain(Type::String).min_length(Some(1)).max_length(Some(TEXT_MAX)).into()
+        let text = plain(Type::String).pattern(Some(r"^[^\u0000-\u001f\u007f-\u009f]+$"));
+        text.min_length(Some(1)).max_length(Some(TEXT_MAX)).into()
     }
     fn write(&self) -> Option<String> {
         Some(self.clone())
@@ -212,8 +213,9 @@ impl Parameter for String {
     }
 }
 
-/// Most characters of a text field.
-const TEXT_MAX: usize = 4096;
+/// Most characters of a text field: a key of 256 bytes in hexadecimal, with room. An address of as many such fields
+/// as there are fits hyper's 64 KiB, so that its refusal is ours, and says why.
+const TEXT_MAX: usize = 640;
 
 impl Parameter for bool {
     const REQUIRED: bool = false;
@@ -352,6 +354,7 @@ macro_rules! word {
 
 word!(Form, "xlated, jited or source");
 word!(Format, "formatted or hex");
+word!(crate::reply::Hook, "xdp or tc");
 
 /// What can be a body.
 pub trait Payload: Sized {
