@@ -18,7 +18,7 @@ use weir_control::reply::Version;
 use crate::daemon::{Daemon, Traffic, ask, dropped, folder, socket, sum};
 
 /// Packets a second that flow meanwhile.
-const RATE: u32 = 20_000;
+const RATE: u32 = 5000;
 /// Clients that connect and stay.
 const CLIENTS: usize = 1000;
 
@@ -133,7 +133,7 @@ impl Abuse {
         let mut streams: Vec<UnixStream> = Vec::new();
         while self.goes_on() {
             if streams.len() < 100 {
-                let first: &[u8] = if streams.len() % 2 == 0 { head } else { body };
+                let first: &[u8] = if streams.len().is_multiple_of(2) { head } else { body };
                 streams.extend(self.connect().filter(|stream| (&*stream).write_all(first).is_ok()));
             }
             streams.retain(|mut stream| stream.write_all(b"a").is_ok());
@@ -269,7 +269,7 @@ fn a_stranger_is_told_nothing() {
     std::fs::create_dir_all(&place).unwrap();
     std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o755)).unwrap();
     let open = place.join("weir.sock");
-    let daemon = Daemon::start("stranger", Traffic::Flowing(1000));
+    let daemon = Daemon::start("stranger", Traffic::Flowing(500));
     // The file keeps strangers out, and where somebody opened it to all, the daemon does.
     std::fs::rename(socket("stranger"), &open).unwrap();
     let Some((code, _)) = nobody(&open, "GET", "/v1/version") else {
@@ -301,7 +301,7 @@ fn a_stranger_is_told_nothing() {
 
 #[test]
 fn a_client_that_dies_in_the_middle_changes_nothing() {
-    let daemon = Daemon::start("died", Traffic::Flowing(2000));
+    let daemon = Daemon::start("died", Traffic::Flowing(500));
     let object = std::fs::read(folder().join("firewall.o")).unwrap();
     for part in [0, 1, object.len() / 2, object.len() - 1] {
         let mut stream = UnixStream::connect(socket("died")).unwrap();

@@ -11,7 +11,7 @@ use weir_control::reply::{Health, Stats};
 use weir_control::{Action, Client};
 
 /// How long a test waits for what must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Packets that [`Traffic::Done`] plays.
 pub(crate) const PACKETS: u64 = 1000;
@@ -254,9 +254,14 @@ impl Drop for Daemon {
     }
 }
 
+/// The binary: this build's, or another that `WEIR` names, such as a release's for figures.
+pub(crate) fn binary() -> PathBuf {
+    std::env::var_os("WEIR").map_or_else(|| env!("CARGO_BIN_EXE_weir").into(), PathBuf::from)
+}
+
 /// The command line, in the folder of daemons.
 pub(crate) fn weir(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    let mut command = Command::new(binary());
     command.args(arguments).current_dir(folder()).env_remove("WEIR_SOCK").env_remove("NOTIFY_SOCKET");
     command.env_remove("WEIR_LOG").env("NO_COLOR", "1");
     command

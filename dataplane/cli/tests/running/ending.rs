@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::daemon::{Daemon, PATIENCE, Traffic, ask, configuration, folder, socket, weir};
+use crate::daemon::{Daemon, PATIENCE, Traffic, ask, binary, configuration, folder, socket, weir};
 
 /// Runs to its end: exit code and what it said.
 fn said(arguments: &[&str]) -> (i32, String) {
@@ -18,7 +18,7 @@ fn said(arguments: &[&str]) -> (i32, String) {
 
 fn configure(name: &str, change: impl FnOnce(String) -> String) -> String {
     let file = format!("{name}.toml");
-    let text = change(configuration(name.split('-').next().unwrap(), Traffic::Flowing(2000)));
+    let text = change(configuration(name.split('-').next().unwrap(), Traffic::Flowing(500)));
     std::fs::write(folder().join(&file), text).unwrap();
     file
 }
@@ -27,7 +27,7 @@ fn configure(name: &str, change: impl FnOnce(String) -> String) -> String {
 fn a_signal_ends_it_and_nothing_is_left() {
     for signal in ["TERM", "INT"] {
         let name = format!("signal{signal}");
-        let daemon = Daemon::start(&name, Traffic::Flowing(2000));
+        let daemon = Daemon::start(&name, Traffic::Flowing(500));
         daemon.signal(signal);
         daemon.says("ending");
         assert!(daemon.ended().success());
@@ -37,7 +37,7 @@ fn a_signal_ends_it_and_nothing_is_left() {
 
 #[test]
 fn a_hangup_reads_the_file_again() {
-    let daemon = Daemon::start("hangup", Traffic::Flowing(2000));
+    let daemon = Daemon::start("hangup", Traffic::Flowing(500));
     configure("hangup", |text| text.replace("10.0.7.0/24", "10.0.8.0/24"));
     daemon.signal("HUP");
     daemon.says("configuration reloaded from=1 to=2");
@@ -54,7 +54,7 @@ fn a_hangup_reads_the_file_again() {
 
 #[test]
 fn one_socket_has_one_daemon() {
-    let daemon = Daemon::start("one", Traffic::Flowing(2000));
+    let daemon = Daemon::start("one", Traffic::Flowing(500));
     let (code, text) = said(&["run", "one.toml"]);
     assert!(code == 1 && text.contains("one.sock: another weir answers here"), "{code}: {text}");
     // Whether a file would run can be asked beside it.
@@ -119,7 +119,7 @@ fn the_service_managers_socket_is_used_and_left() {
     let mut shell = Command::new("sh");
     let run =
         "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=weir.socket exec \"$0\" run \"$1\"";
-    shell.args(["-c", run, env!("CARGO_BIN_EXE_weir"), &file]).current_dir(folder());
+    shell.args(["-c", run]).arg(binary()).arg(&file).current_dir(folder());
     shell.stdin(OwnedFd::from(listener.try_clone().unwrap()));
     let daemon = Daemon::inherit("activated", &mut shell);
     let mut answer = String::new();

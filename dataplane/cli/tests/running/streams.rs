@@ -41,7 +41,7 @@ const ENHANCED_PACKET: u32 = 6;
 
 #[test]
 fn packets_are_captured_with_verdict_and_reason() {
-    let daemon = Daemon::start("captures", Traffic::Flowing(5000));
+    let daemon = Daemon::start("captures", Traffic::Flowing(500));
     let read = |file: &str| blocks(&std::fs::read(folder().join(file)).unwrap());
     let packets = |types: &[u32]| types.iter().filter(|kind| **kind == ENHANCED_PACKET).count();
 
@@ -71,7 +71,7 @@ fn packets_are_captured_with_verdict_and_reason() {
 
 #[test]
 fn a_packets_way_is_told_stage_by_stage() {
-    let daemon = Daemon::start("traces", Traffic::Flowing(5000));
+    let daemon = Daemon::start("traces", Traffic::Flowing(500));
     ask(&daemon, 0, &["trace", "add", "-n", "3", "-i", "wan"]);
     let begin = std::time::Instant::now();
     let traces = loop {
@@ -100,7 +100,7 @@ fn a_packets_way_is_told_stage_by_stage() {
 
 #[test]
 fn programs_are_heard_in_each_way_they_have() {
-    let daemon = Daemon::start("says", Traffic::Flowing(5000));
+    let daemon = Daemon::start("says", Traffic::Flowing(500));
     ask(&daemon, 0, &["prog", "load", "tell.o", "tell", "xdp", "dev", "wan", "prio", "1"]);
 
     let said = lines(begin("says", &["-j", "map", "event_pipe", "ring", "-n", "3"]));
@@ -139,7 +139,7 @@ fn programs_are_heard_in_each_way_they_have() {
 
 #[test]
 fn events_tell_what_happens() {
-    let daemon = Daemon::start("events", Traffic::Flowing(1000));
+    let daemon = Daemon::start("events", Traffic::Flowing(500));
     let told = begin("events", &["-j", "events", "-n", "2"]);
     // The listener is heard of nowhere, so changes are made until it has heard of two.
     let mut told = Some(told);
@@ -161,7 +161,7 @@ fn events_tell_what_happens() {
 
 #[test]
 fn rates_are_watched() {
-    let daemon = Daemon::start("rates", Traffic::Flowing(2000));
+    let daemon = Daemon::start("rates", Traffic::Flowing(500));
     let looks = lines(begin("rates", &["-j", "stats", "--watch", "0.2", "-n", "3"]));
     let received = |look: &Value| look["interfaces"][2]["received"]["packets"].as_u64().unwrap();
     assert_eq!(looks[0]["interfaces"][2]["name"], "wan");

@@ -270,7 +270,7 @@ impl Parameter for f64 {
 }
 
 /// Longest time that a field may say.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 impl Parameter for Duration {
     fn schema() -> RefOr<Schema> {
@@ -282,7 +282,7 @@ impl Parameter for Duration {
     fn read(text: Option<&str>) -> Result<Self, String> {
         let time = text.and_then(|text| humantime::parse_duration(text).ok());
         let fits = |time: &Duration| !time.is_zero() && *time <= LONGEST;
-        time.filter(fits).ok_or_else(|| "a time such as `60s` or `5m`, a day at most".to_owned())
+        time.filter(fits).ok_or_else(|| "a time such as `60s` or `5m`, a week at most".to_owned())
     }
 }
 
