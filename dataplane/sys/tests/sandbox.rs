@@ -251,11 +251,15 @@ fn work(stage: &Stage) -> io::Result<()> {
     let fd = stage.pair.as_raw_fd();
     for _ in 0..3 {
         weir_sys::device::readable(std::os::fd::AsFd::as_fd(&stage.pair), 1)?;
-        // SAFETY: no bytes either way, as AF_XDP sockets are woken.
+        // SAFETY: no bytes either way, as AF_XDP sockets are woken; then at most `len` bytes into `lost`.
         unsafe {
             libc::sendto(fd, std::ptr::null(), 0, libc::MSG_DONTWAIT, std::ptr::null(), 0);
             let nobody = std::ptr::null_mut();
             libc::recvfrom(fd, std::ptr::null_mut(), 0, libc::MSG_DONTWAIT, nobody, std::ptr::null_mut());
+            // As an AF_XDP socket is asked what it lost; this one is none, and says so.
+            let (mut lost, mut len) = ([0u8; 48], 48);
+            let at = lost.as_mut_ptr().cast();
+            libc::getsockopt(fd, libc::SOL_XDP, libc::XDP_STATISTICS, at, &mut len);
         }
         std::thread::sleep(std::time::Duration::from_micros(10));
         std::thread::yield_now();

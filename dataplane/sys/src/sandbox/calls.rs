@@ -49,6 +49,9 @@ const NO_EXEC: &[(u8, Argument)] = &[(2, Argument::Lacks(libc::PROT_EXEC as u64)
 const NOTHING_SENT: &[(u8, Argument)] = &[(2, Argument::Is(0)), (4, Argument::Is(0))];
 /// `recvfrom(fd, _, 0, …)`: the same for receiving.
 const NOTHING_RECEIVED: &[(u8, Argument)] = &[(2, Argument::Is(0))];
+/// What an AF_XDP socket's rings lost.
+const XDP_LOSSES: &[(u8, Argument)] =
+    &[(1, Argument::Is(libc::SOL_XDP as u64)), (2, Argument::Is(libc::XDP_STATISTICS as u64))];
 const OPEN_OR_NOT: &[(u8, Argument)] = &[(1, Argument::Is(libc::F_GETFD as u64))];
 /// Threads only, no process, no namespace.
 const A_THREAD: &[(u8, Argument)] =
@@ -100,6 +103,8 @@ const TURN: &[Call] = calls![
     clock_nanosleep = SYS_clock_nanosleep,
     sendto = SYS_sendto when NOTHING_SENT,
     recvfrom = SYS_recvfrom when NOTHING_RECEIVED,
+    /// A port that is closed takes down what its rings lost, before the socket goes.
+    getsockopt = SYS_getsockopt when XDP_LOSSES,
     read = SYS_read,
     readv = SYS_readv,
     write = SYS_write,
