@@ -14,7 +14,7 @@ pub trait Gauges: Send + Sync + fmt::Debug {
     /// How packets come and go, as the kernel confirms it.
     fn way(&self) -> Way;
 
-    /// Whether packets can come and go at all.
+    /// Whether packets can come and go at all. May make a system call.
     fn state(&self) -> State;
 }
 

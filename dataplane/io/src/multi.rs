@@ -98,6 +98,10 @@ impl Port for Multi {
         }
     }
 
+    fn unsent(&self) -> usize {
+        self.queues.iter().map(|port| port.unsent()).sum()
+    }
+
     fn wait(&self) -> Wait {
         let mut waits = self.queues.iter().map(|port| port.wait());
         match (waits.clone().any(|wait| wait == Wait::Ready), &self.group) {

@@ -147,6 +147,11 @@ pub trait Port: Send {
         let _ = pool;
     }
 
+    /// Packets that `send` took and that the device has not: they are lost if the port is closed now.
+    fn unsent(&self) -> usize {
+        0
+    }
+
     /// What to wait for when `receive` gave nothing.
     fn wait(&self) -> Wait {
         Wait::Later

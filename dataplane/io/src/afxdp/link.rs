@@ -8,6 +8,8 @@ use std::os::fd::RawFd;
 use weir_sys::errno;
 use weir_sys::xdp::{Socket, Statistics};
 
+use crate::gauges::State;
+
 /// The other side of a port's rings.
 pub trait Link: Send + Sync + fmt::Debug {
     /// Has it send what is in the transmit ring.
@@ -54,6 +56,16 @@ pub(super) enum Woken {
     Down(&'static str),
     /// The socket is bound to nothing any more, or the kernel answers what we do not know.
     Lost(Lost),
+}
+
+impl From<Woken> for State {
+    fn from(woken: Woken) -> State {
+        match woken {
+            Woken::Done | Woken::Again | Woken::Later => State::Up,
+            Woken::Down(reason) => State::Down(reason.to_owned()),
+            Woken::Lost(lost) => State::Lost(lost.to_string()),
+        }
+    }
 }
 
 /// Why a socket will not work again.

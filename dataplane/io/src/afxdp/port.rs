@@ -226,19 +226,19 @@ impl XdpPort {
 
     /// Keeps in mind what an answer says of the device.
     fn heed(&mut self, woken: Woken) {
-        let (standing, state) = match woken {
-            Woken::Done => (Standing::Up, State::Up),
+        let standing = match woken {
+            Woken::Done => Standing::Up,
             Woken::Again | Woken::Later => {
                 Shared::add(&self.shared.put_off, 1);
-                (Standing::Up, State::Up)
+                Standing::Up
             }
-            Woken::Down(reason) => (Standing::Down, State::Down(reason.to_owned())),
-            Woken::Lost(lost) => (Standing::Lost, State::Lost(lost.to_string())),
+            Woken::Down(_) => Standing::Down,
+            Woken::Lost(_) => Standing::Lost,
         };
         let over = matches!(self.standing, Standing::Lost | Standing::Closed);
         if standing != self.standing && !over {
             self.standing = standing;
-            self.shared.set_state(state);
+            self.shared.set_state(State::from(woken));
         }
     }
 
@@ -319,6 +319,9 @@ impl Port for XdpPort {
         if self.standing == Standing::Closed {
             return received;
         }
+        if self.shared.is_in_doubt() {
+            self.ask();
+        }
         let wanted = max.min(batch.room()) as u32;
         let waiting = self.rx.waiting(wanted).min(wanted);
         self.rx.fetch::<Descriptor>(waiting);
@@ -344,6 +347,9 @@ impl Port for XdpPort {
 
     fn send(&mut self, pool: &mut Pool, batch: &mut Batch) -> Sent {
         let count = batch.len() as u32;
+        if self.shared.is_in_doubt() {
+            self.ask();
+        }
         if self.standing != Standing::Up {
             pool.put_all(batch);
             return Sent { sent: 0, refused: Refused::all(Refusal::Down, count as usize) };
@@ -389,6 +395,13 @@ impl Port for XdpPort {
         }
         self.gather(pool);
         self.account();
+    }
+
+    fn unsent(&self) -> usize {
+        match self.standing {
+            Standing::Closed => 0,
+            Standing::Up | Standing::Down | Standing::Lost => self.tx.area().waiting() as usize,
+        }
     }
 
     fn wait(&self) -> Wait {

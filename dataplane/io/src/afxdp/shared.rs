@@ -1,11 +1,11 @@
 //! What a port shares with those who read its gauges.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weir_sys::xdp::{RingArea, Statistics};
 
-use super::link::Link;
+use super::link::{Link, woken};
 use crate::gauges::{Gauges, Held, Losses, State, Way};
 
 /// The four rings' memory.
@@ -38,6 +38,8 @@ pub(super) struct Shared {
     /// Taken out when the port is closed, so that no reader keeps the socket open.
     link: Mutex<Option<Arc<dyn Link>>>,
     state: Mutex<State>,
+    /// Somebody heard another state of the kernel than the worker's: it is to ask as well.
+    doubt: AtomicBool,
     /// What the kernel had counted when the port was closed.
     last: Mutex<Statistics>,
     /// Frames that went to the fill ring and to the transmit ring and did not come back yet.
@@ -59,6 +61,7 @@ impl Shared {
             way,
             link: Mutex::new(Some(link)),
             state: Mutex::new(State::Up),
+            doubt: AtomicBool::new(false),
             last: Mutex::default(),
             lent: AtomicUsize::new(0),
             scattered: AtomicU64::new(0),
@@ -69,6 +72,12 @@ impl Shared {
 
     pub(super) fn set_state(&self, state: State) {
         *hold(&self.state) = state;
+    }
+
+    /// Whether the worker should ask for the state itself, which is then no question any more.
+    #[inline]
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.doubt.load(Relaxed) && self.doubt.swap(false, Relaxed)
     }
 
     pub(super) fn areas(&self) -> &Areas {
@@ -124,7 +133,20 @@ impl Gauges for Shared {
         self.way
     }
 
+    /// A worker that sleeps learns late that its device went down, so the kernel is asked, unless the worker's
+    /// own calls do that every turn (busy polling) or it knows that all is over.
     fn state(&self) -> State {
-        hold(&self.state).clone()
+        let told = hold(&self.state).clone();
+        if self.way.busy_poll || matches!(told, State::Lost(_)) {
+            return told;
+        }
+        let asked = hold(&self.link).as_ref().map(|link| State::from(woken(link.wake_rx())));
+        match asked {
+            Some(state) => {
+                self.doubt.fetch_or(state != told, Relaxed);
+                state
+            }
+            None => hold(&self.state).clone(),
+        }
     }
 }
