@@ -91,8 +91,8 @@ pub struct PortCounters {
     /// Packets that came in here and left by a port, this one or another. Where they left they are `transmitted`,
     /// or dropped at the transmit stage.
     pub forwarded: Counter,
-    /// Packets that another worker had counted as transmitted when it handed them over, and which the port then
-    /// did not take: they are dropped here, with a reason.
+    /// Packets that were counted as transmitted, by this worker when the port took them or by another when it handed
+    /// them over, and were not sent after all: they are dropped here, with a reason.
     pub returned: Counter,
     /// Packets that wait for a neighbour's answer now: goes up and down.
     pub held: Counter,
@@ -258,7 +258,7 @@ pub struct Totals {
     pub originated: TrafficTotal,
     /// Came in here and left by a port.
     pub forwarded: u64,
-    /// Handed to another worker as transmitted, and then not taken.
+    /// Counted as transmitted, and then not sent.
     pub returned: u64,
     /// Waiting for a neighbour.
     pub held: u64,

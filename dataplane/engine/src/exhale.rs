@@ -49,6 +49,15 @@ pub(crate) fn transmit(port: &mut dyn Port, pool: &mut Pool, batch: &mut Batch, 
     }
 }
 
+/// Closes a port. What it took and did not send is no packet that was transmitted.
+pub(crate) fn close(port: &mut dyn Port, pool: &mut Pool, counters: &PortCounters) -> usize {
+    port.flush(pool);
+    let unsent = port.unsent() as u64;
+    counters.returned.add(unsent);
+    counters.dropped[Reason::TxDown as usize].add(unsent);
+    port.close(pool)
+}
+
 /// Where judged frames go: the parts of the worker that lanes lead to.
 pub(crate) struct Exhale<'w> {
     pub(crate) worker: usize,

@@ -12,6 +12,7 @@
 use weir_io::gauges::Held;
 use weir_packet::Pool;
 
+use crate::counters::Totals;
 use crate::live::stats::Ledger;
 
 /// What one worker holds, and what it took and gave.
@@ -33,6 +34,15 @@ pub struct Account {
     pub handed: u64,
     /// Received from other workers.
     pub received: u64,
+}
+
+/// What a worker says of one moment between two of its turns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Statement {
+    /// Where its frames are.
+    pub account: Account,
+    /// What it has counted, by port. Exact, as no packet is in its hands.
+    pub ports: Vec<Totals>,
 }
 
 impl Ledger {

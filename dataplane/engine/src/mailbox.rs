@@ -14,7 +14,7 @@ use weir_sys::wait::{self, Event};
 
 use crate::generation::PortNumber;
 use crate::host::Behind;
-use crate::ledger::Account;
+use crate::ledger::Statement;
 
 /// Something for a worker to do between two turns.
 pub enum Letter {
@@ -36,8 +36,8 @@ pub enum Letter {
         /// Is told when it is done.
         done: Sender<()>,
     },
-    /// Say where the frames are.
-    Account(Sender<Account>),
+    /// Say where frames are, and what was counted.
+    Statement(Sender<Statement>),
     /// Give back everything and end.
     Stop,
 }
@@ -56,7 +56,7 @@ impl std::fmt::Debug for Letter {
         f.write_str(match self {
             Letter::Port { .. } => "Port",
             Letter::Behind { .. } => "Behind",
-            Letter::Account(_) => "Account",
+            Letter::Statement(_) => "Statement",
             Letter::Stop => "Stop",
         })
     }

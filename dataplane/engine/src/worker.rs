@@ -19,11 +19,11 @@ use weir_vm::Run;
 use crate::counters::{Counter, PortCounters, Totals};
 use crate::cut::Cut;
 use crate::env::WorkerEnv;
-use crate::exhale::{Exhale, Outgoing, transmit, with_context};
+use crate::exhale::{Exhale, Outgoing, close, transmit, with_context};
 use crate::generation::{Generation, PortNumber};
 use crate::handoff::Inbox;
 use crate::host::{Behind, Host, Tools};
-use crate::ledger::{Account, Leveller};
+use crate::ledger::{Account, Leveller, Statement};
 use crate::mailbox::{Mailbox, Window, Windows};
 use crate::observe::{Observers, Place, TraceRecord, Watchers};
 use crate::pipeline::{Judge, Judgement, REDIRECTS_MAX};
@@ -396,7 +396,9 @@ impl Worker {
         if let Some(host) = &mut self.host {
             host.close(&mut self.pool, &self.shared.counters);
         }
-        self.ports.iter_mut().map(|port| port.close(&mut self.pool)).sum()
+        let Self { ports, pool, shared, .. } = &mut self;
+        let each = ports.iter_mut().zip(shared.counters.iter());
+        each.map(|(port, counters)| close(&mut **port, pool, counters)).sum()
     }
 
     /// Puts something else behind a port. Between turns.
@@ -409,9 +411,19 @@ impl Worker {
     /// Puts another port in the place of one, whose frames come back. Between turns.
     pub fn replace_port(&mut self, number: PortNumber, port: Box<dyn Port>) {
         let Some(place) = self.ports.get_mut(number) else { return };
-        place.close(&mut self.pool);
+        close(&mut **place, &mut self.pool, &self.shared.counters[number]);
         self.shared.windows.replace(number, window(&*port));
         *place = port;
+    }
+
+    /// Where this worker's frames are, and what it has counted. Between turns.
+    pub fn statement(&self) -> Statement {
+        let totals = |counters: &CachePadded<PortCounters>| {
+            let mut totals = Totals::default();
+            counters.add_to(&mut totals);
+            totals
+        };
+        Statement { account: self.account(), ports: self.shared.counters.iter().map(totals).collect() }
     }
 
     /// Where this worker's frames are. Between turns.

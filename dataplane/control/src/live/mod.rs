@@ -183,10 +183,7 @@ impl Backend for LiveBackend {
     }
 
     fn revert(&self, to: u64) -> Result<(), Problem> {
-        self.live
-            .take_back(to, "it was not confirmed in time")
-            .map(|_| ())
-            .map_err(|error| trouble::change(&error))
+        self.live.rollback(Some(to)).map(|_| ()).map_err(|error| trouble::change(&error))
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::UNIX_EPOCH;
 use weir_engine::counters::TrafficTotal;
 use weir_engine::live::stats as engine;
 use weir_engine::mapview::MapView;
+use weir_engine::reason::Stage;
 
 use super::LiveBackend;
 use crate::reply::{self, schema};
@@ -69,34 +70,34 @@ fn interface(interface: &engine::InterfaceStats) -> reply::InterfaceStats {
     }
 }
 
-/// Where the packets went that came in by an interface.
+/// Where the packets went that came in by an interface: those that left by a port, whatever that did with them.
 fn conservation(interface: &engine::InterfaceStats) -> reply::Conservation {
+    let judged = interface.drops.iter().filter(|drop| drop.stage != Stage::Transmit.name());
     reply::Conservation {
         rx: interface.received.packets,
         cloned: interface.cloned.packets,
         made: interface.originated.packets,
         tx: interface.forwarded,
         pass: interface.passed.packets,
-        drop: interface.dropped(),
+        drop: judged.map(|drop| drop.packets).sum(),
         consumed: interface.consumed.packets,
         held: interface.held,
         lost: interface.conservation_error,
     }
 }
 
-/// All interfaces together.
-fn together(each: &BTreeMap<String, reply::Conservation>) -> reply::Conservation {
-    let sum = |of: fn(&reply::Conservation) -> u64| each.values().map(of).sum();
+/// All interfaces together: what ports refused to send is dropped here.
+fn together(all: &weir_engine::report::Conservation) -> reply::Conservation {
     reply::Conservation {
-        rx: sum(|one| one.rx),
-        cloned: sum(|one| one.cloned),
-        made: sum(|one| one.made),
-        tx: sum(|one| one.tx),
-        pass: sum(|one| one.pass),
-        drop: sum(|one| one.drop),
-        consumed: sum(|one| one.consumed),
-        held: sum(|one| one.held),
-        lost: each.values().map(|one| one.lost).sum(),
+        rx: all.rx,
+        cloned: all.cloned,
+        made: all.originated,
+        tx: all.tx,
+        pass: all.pass,
+        drop: all.drop,
+        consumed: all.consumed,
+        held: all.held,
+        lost: all.error,
     }
 }
 
@@ -136,13 +137,14 @@ fn ledger(stats: &engine::Stats) -> reply::Ledger {
     let places = stats.ledger.places();
     let places = places.into_iter().map(|(name, frames)| (name.to_owned(), frames.max(0) as u64)).collect();
     let lost = stats.ledger.unaccounted.unwrap_or(0);
-    let packets = together(&interfaces);
+    let packets = together(&stats.conservation);
     reply::Ledger {
         schema: schema("ledger"),
-        holds: packets.lost == 0 && lost == 0,
+        holds: packets.lost == 0 && stats.ledger.holds(),
         packets,
         interfaces,
         frames: reply::FrameLedger { total: stats.ledger.total as u64, places, lost },
+        silent: stats.ledger.silent.iter().map(|worker| *worker as u32).collect(),
     }
 }
 

@@ -47,11 +47,8 @@ pub struct Diff {
     pub differs: bool,
     /// Lines as diff -u writes them.
     pub text: String,
-    /// What would be done; absent when it could not be applied.
+    /// What would be done.
     pub plan: Option<Plan>,
-    /// Why it could not be applied; absent when it could.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused: Option<String>,
 }
 
 /// What a change does, or would do.

@@ -240,6 +240,10 @@ pub struct Ledger {
     pub interfaces: BTreeMap<String, Conservation>,
     /// Frames of the umem.
     pub frames: FrameLedger,
+    /// Workers that did not come to the end of a turn in time to be asked: their frames are not in it, and their
+    /// packets are counted as they go, so that it may not hold.
+    #[serde(default)]
+    pub silent: Vec<u32>,
 }
 
 /// Where the frames are.

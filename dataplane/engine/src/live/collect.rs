@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::RecvTimeoutError;
 use weir_io::gauges::State;
 use weir_sys::clock;
 
@@ -11,9 +10,9 @@ use super::stats::{
     DropStats, InterfaceStats, Ledger, ProgramStats, QueueStats, RouteStats, Stats, WorkerState, WorkerStats,
 };
 use super::{Current, Engine, lock};
-use crate::counters::{Totals, mean};
+use crate::counters::{Totals, TrafficTotal, mean};
 use crate::generation::{FilterMode, Forward, Generation, PortNumber, ProgramNumber};
-use crate::ledger::Account;
+use crate::ledger::{Account, Statement};
 use crate::mailbox::{Letter, Window};
 use crate::report::{self, Conservation};
 use crate::routes::mirror::Meter;
@@ -25,7 +24,10 @@ impl Engine {
         let windows: Vec<Vec<Window>> =
             self.workers.iter().map(|worker| worker.shared.windows.all()).collect();
         let ports = &current.generation.ports;
-        let totals = self.totals();
+        let statements = self.statements();
+        let interface = |port| self.interface(&current, port, &windows, &statements);
+        let mut totals = Totals::default();
+        (0..ports.len()).for_each(|port| totals += &self.port_totals(port, &statements));
         Stats {
             schema: "weir.v1.stats",
             at: rfc3339(SystemTime::now()),
@@ -33,14 +35,14 @@ impl Engine {
             generation: current.number,
             ready: faults.is_empty(),
             faults,
-            interfaces: (0..ports.len()).map(|port| self.interface(&current, port, &windows)).collect(),
+            interfaces: (0..ports.len()).map(interface).collect(),
             programs: programs(&current.generation),
             classes: report::classes(&current.generation),
             workers: self.workers.iter().enumerate().map(|(number, _)| self.worker(number)).collect(),
             queues: queues(&current, &windows),
             routes: self.route_stats(),
             conservation: Conservation::new(&totals, 0),
-            ledger: self.ledger(),
+            ledger: self.ledger(&statements),
             swaps: *lock(&self.swaps),
             snapshots: *lock(&self.snapshots),
             events_lost: self.events.lost(),
@@ -64,21 +66,32 @@ impl Engine {
         faults
     }
 
-    /// One port over all workers.
-    fn port_totals(&self, port: PortNumber) -> Totals {
+    /// One port over all workers. Of a worker that said nothing, its counters are read as it goes.
+    fn port_totals(&self, port: PortNumber, statements: &[Option<Statement>]) -> Totals {
         let mut totals = Totals::default();
-        for worker in &self.workers {
-            if let Some(counters) = worker.shared.counters.get(port) {
-                counters.add_to(&mut totals);
+        for (worker, statement) in self.workers.iter().zip(statements) {
+            match statement.as_ref().and_then(|statement| statement.ports.get(port)) {
+                Some(stated) => totals += stated,
+                None => {
+                    if let Some(counters) = worker.shared.counters.get(port) {
+                        counters.add_to(&mut totals);
+                    }
+                }
             }
         }
         totals
     }
 
-    fn interface(&self, current: &Current, port: PortNumber, windows: &[Vec<Window>]) -> InterfaceStats {
+    fn interface(
+        &self,
+        current: &Current,
+        port: PortNumber,
+        windows: &[Vec<Window>],
+        statements: &[Option<Statement>],
+    ) -> InterfaceStats {
         let plan = &current.generation.ports[port];
         let config = &current.config.interface[&plan.name];
-        let totals = self.port_totals(port);
+        let totals = self.port_totals(port, statements);
         let watch = &self.ports[port];
         let gauges = windows.iter().filter_map(|worker| worker.get(port)?.gauges.as_ref());
         let up = gauges.clone().find(|gauges| gauges.state() == State::Up);
@@ -95,7 +108,7 @@ impl Engine {
             mode: up.map(|gauges| gauges.way().to_string()),
             reopened: watch.reopened(),
             received: totals.received,
-            transmitted: totals.transmitted,
+            transmitted: TrafficTotal { packets: totals.sent(), ..totals.transmitted },
             passed: totals.passed,
             consumed: totals.consumed,
             cloned: totals.cloned,
@@ -152,28 +165,28 @@ impl Engine {
         stats
     }
 
-    /// Asks every worker where its frames are; those that do not answer in time are named.
-    pub(super) fn ledger(&self) -> Ledger {
+    /// Asks every worker where its frames are and what it has counted; `None` of those that do not answer in time.
+    fn statements(&self) -> Vec<Option<Statement>> {
         let deadline = Instant::now() + self.options.limits.answer;
         let asked: Vec<_> = self
             .workers
             .iter()
             .map(|worker| {
-                let (send, receive) = crossbeam_channel::bounded::<Account>(1);
+                let (send, receive) = crossbeam_channel::bounded::<Statement>(1);
                 if worker.health.state() != WorkerState::Dead {
-                    worker.mailbox.post(Letter::Account(send));
+                    worker.mailbox.post(Letter::Statement(send));
                 }
                 receive
             })
             .collect();
-        let (mut accounts, mut silent) = (Vec::new(), Vec::new());
-        for (number, answer) in asked.iter().enumerate() {
-            match answer.recv_deadline(deadline) {
-                Ok(account) => accounts.push(account),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => silent.push(number),
-            }
-        }
-        Ledger::sum(self.umem.chunks(), &accounts, silent)
+        asked.iter().map(|answer| answer.recv_deadline(deadline).ok()).collect()
+    }
+
+    /// Where all frames are, as the workers say.
+    fn ledger(&self, statements: &[Option<Statement>]) -> Ledger {
+        let accounts: Vec<Account> = statements.iter().flatten().map(|statement| statement.account).collect();
+        let silent = statements.iter().enumerate().filter(|(_, statement)| statement.is_none());
+        Ledger::sum(self.umem.chunks(), &accounts, silent.map(|(number, _)| number).collect())
     }
 }
 

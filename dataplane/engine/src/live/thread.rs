@@ -127,8 +127,8 @@ fn read_letters(worker: &mut Worker, mailbox: &Mailbox) -> bool {
                 worker.replace_behind(number, behind);
                 let _ = done.try_send(());
             }
-            Letter::Account(answer) => {
-                let _ = answer.try_send(worker.account());
+            Letter::Statement(answer) => {
+                let _ = answer.try_send(worker.statement());
             }
             Letter::Stop => stop = true,
         }

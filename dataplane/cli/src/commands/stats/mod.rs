@@ -147,6 +147,7 @@ fn ledger(now: &Stats, output: &Output) -> String {
     let places: Vec<String> = places.map(|(place, frames)| format!("{place} {}", grouped(*frames))).collect();
     let verdict = match ledger.holds {
         true => output.paint(Colour::Green, "everything is accounted for"),
+        false if !ledger.silent.is_empty() => "a worker has not answered yet: ask again".to_owned(),
         false => output.paint(Colour::Red, "something is NOT accounted for"),
     };
     format!(
