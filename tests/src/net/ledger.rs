@@ -10,9 +10,17 @@ use super::weir::Weir;
 pub struct Counted(pub Value);
 
 impl Counted {
-    /// Asks a weir.
+    /// Asks a weir, again while a worker has no time to answer: on a busy machine it may not run for a while.
     pub fn ask(weir: &Weir) -> Result<Self> {
-        Ok(Self(weir.json(&["stats"])?))
+        let mut tries = 50;
+        loop {
+            let stats = weir.json(&["stats"])?;
+            tries -= 1;
+            let silent = stats["ledger"]["silent"].as_array().is_some_and(|workers| !workers.is_empty());
+            if !silent || tries == 0 {
+                return Ok(Self(stats));
+            }
+        }
     }
 
     /// A number of an interface by its path, such as `received.packets`.
