@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use weir_engine::build::{self, BuildError};
 use weir_engine::live::{ChangeError, Desired, Ended, Live, StartError, StartOptions, WorkerStart};
-use weir_engine::routes::mirror::Resolve;
+use weir_engine::routes::mirror::{self, Resolve};
 use weir_io::afxdp::Kernel as _;
 
 use crate::devices::Devices;
@@ -100,6 +100,9 @@ pub fn check(path: &Path) -> Result<(), RunError> {
     let desired = Desired::read(path)?;
     let options = build::Options { objects: Some(&desired.objects), workers: 1, ..build::Options::default() };
     build::build_with(&desired.config, &options)?;
+    if let Some(fib) = &desired.config.router.kernel_fib {
+        mirror::filter(fib).map_err(StartError::from)?;
+    }
     Ok(())
 }
 

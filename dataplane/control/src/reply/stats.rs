@@ -207,7 +207,7 @@ pub struct RouteStats {
     pub routes: BTreeMap<String, BTreeMap<String, u64>>,
     /// Neighbours by family, then by state.
     pub neighbors: BTreeMap<String, BTreeMap<String, u64>>,
-    /// Routes in which weir and the kernel differed at the last comparison.
+    /// Routes that comparisons with the kernel found to differ, and mended.
     pub drift: u64,
 }
 

@@ -291,7 +291,7 @@ fn routes(now: &Stats) -> String {
         }
     }
     format!(
-        "{}\n{} routes differed from the kernel's at the last comparison",
+        "{}\n{} routes were found to differ from the kernel's, and were mended",
         table(&["what", "family", "protocol or state", "number"], 3, rows),
         now.routes.drift
     )
