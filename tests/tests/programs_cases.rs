@@ -102,7 +102,7 @@ fn objects_match_their_sources() -> Result<()> {
         ensure!(committed == fresh, "programs/{name}: run scripts/build-programs.sh and commit the object");
         compared += 1;
     }
-    for name in ["mark.bpf.o", "mark_wide.bpf.o", "refused.bpf.o"] {
+    for name in ["mark.bpf.o", "mark_wide.bpf.o", "refused.bpf.o", "tell.bpf.o"] {
         let committed = std::fs::read(root().join("tests/corpus/live").join(name))?;
         ensure!(committed == std::fs::read(out.join(name))?, "tests/corpus/live/{name}: the same");
     }

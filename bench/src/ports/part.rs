@@ -157,7 +157,7 @@ impl Machine {
     }
 
     fn port(&self, device: &str) -> Result<XdpPort> {
-        let attached = self.kernel.attach(device, &Punt::default(), None)?;
+        let attached = self.kernel.attach(device, &Punt::nothing(), None)?;
         ensure!(attached.queues == 1, "{device} has {} queues, wanted 1", attached.queues);
         let port = open(&self.kernel, &attached, &self.sharing, &Wanted::queue(device, 0))?;
         println!("{device}: {}", port.way());

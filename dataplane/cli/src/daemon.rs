@@ -86,10 +86,11 @@ fn unreachable(socket: &std::path::Path, source: &std::io::Error) -> Failure {
 }
 
 fn refused(problem: Problem) -> Failure {
-    let code = problem.cause().map_or(Code::Failed, exit_code);
+    let cause = problem.cause();
+    let code = cause.map_or(Code::Failed, exit_code);
     let mut failure = Failure::new(code, anyhow!("{}", problem.detail));
     failure.id = Some(problem.code);
-    failure.hint = problem.hint.or_else(|| usual_hint(code));
+    failure.hint = problem.hint.or_else(|| usual_hint(cause?));
     failure.diagnostics = problem.diagnostics;
     failure
 }
@@ -117,10 +118,10 @@ fn exit_code(cause: Cause) -> Code {
 }
 
 /// What to try when the daemon has no better idea.
-fn usual_hint(code: Code) -> Option<String> {
-    match code {
-        Code::Conflict => Some("look again: `weir config show`, `weir config diff FILE`".to_owned()),
-        Code::Rejected => {
+fn usual_hint(cause: Cause) -> Option<String> {
+    match cause {
+        Cause::Stale => Some("look again: `weir config show`, `weir config diff FILE`".to_owned()),
+        Cause::Rejected => {
             Some("`weir check OBJECT --log-level 1` says the whole story, without a daemon".to_owned())
         }
         _ => None,

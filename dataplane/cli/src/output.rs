@@ -194,8 +194,11 @@ pub(crate) fn sentence(error: &anyhow::Error) -> String {
     said
 }
 
-/// What is wrong with a program, in lines that begin with two spaces.
+/// What is wrong with a program: as the verifier shows it, or in lines that begin with two spaces.
 pub(crate) fn diagnosed(diagnostic: &Diagnostic) -> String {
+    if let Some(log) = &diagnostic.log {
+        return log.trim_end().to_owned();
+    }
     let mut text = format!("  {}: ", diagnostic.program);
     if let Some(insn) = diagnostic.insn {
         text += &format!("insn {insn}: ");

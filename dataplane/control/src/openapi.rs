@@ -155,6 +155,15 @@ mod tests {
     }
 
     #[test]
+    fn the_page_lists_every_action() {
+        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/API.md")).unwrap();
+        for row in Kind::ALL.iter().map(|kind| kind.row()) {
+            let line = format!("| `{} {}` | {} | {} |", row.method, row.path, row.role.name(), row.summary);
+            assert!(page.lines().any(|other| other == line), "API.md lacks: {line}");
+        }
+    }
+
+    #[test]
     fn every_row_is_described_and_every_reference_leads_somewhere() {
         let value: serde_json::Value = serde_json::from_str(&text()).unwrap();
         assert!(

@@ -166,7 +166,7 @@ fn a_device_that_is_down_or_gone_refuses_and_gives_the_frames_back() {
         ip("link del weir-t");
         let mut batch = Batch::new();
         assert_eq!(port.receive(&mut pool, &mut batch, BATCH), Received::default());
-        assert_eq!(gauges.state().to_string(), "down: the TAP device is gone");
+        assert_eq!(gauges.state().to_string(), "lost: the TAP device is gone");
         assert_eq!((port.is_gone(), port.wait()), (true, Wait::Later));
         assert_eq!(send(&mut port, &mut pool, &[arp_request()]).refused.count(Refusal::Down), 1);
         assert_eq!(pool.free(), 4);

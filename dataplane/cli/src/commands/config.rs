@@ -144,6 +144,9 @@ fn diff(diff: &reply::Diff, output: &Output) -> Done {
         for line in diff.plan.iter().flat_map(super::prog::plan) {
             output.note(line);
         }
+        if let Some(why) = &diff.refused {
+            output.note(format_args!("it could not be applied: {why}"));
+        }
     }
     // As diff(1) answers.
     Ok(if diff.differs { Code::Failed } else { Code::Ok })

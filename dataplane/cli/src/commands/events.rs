@@ -1,10 +1,11 @@
 //! `weir events`: what happens, as it happens; one JSON object a line under `-j`.
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use weir_control::Action;
 use weir_control::reply::Event;
 
+use super::map::shown;
 use crate::daemon::{Daemon, failure};
 use crate::exit::{Code, Done};
 use crate::output::Output;
@@ -39,14 +40,26 @@ pub(crate) fn follow(action: &Action, count: Option<u64>, daemon: &Daemon, outpu
 /// An event in one line: when, what kind, and what there is to say.
 fn told(event: &Event) -> String {
     let data = match &event.data {
-        Value::Object(fields) => {
-            let fields = fields.iter().map(|(name, value)| format!("{name} {}", plain(value)));
-            fields.collect::<Vec<_>>().join("  ")
-        }
+        Value::Object(fields) => match entry(fields) {
+            Some(entry) => entry,
+            None => {
+                let fields = fields.iter().map(|(name, value)| format!("{name} {}", plain(value)));
+                fields.collect::<Vec<_>>().join("  ")
+            }
+        },
         Value::Null => String::new(),
         other => plain(other),
     };
     format!("{}  {:<10}  {data}", event.at, event.kind).trim_end().to_owned()
+}
+
+/// An entry of a map: its key and its value, by their types where those are known; of the workers' values the sum.
+fn entry(fields: &Map<String, Value>) -> Option<String> {
+    let formatted = fields.get("formatted");
+    let key = formatted.and_then(|formatted| formatted.get("key")).or_else(|| fields.get("key"))?;
+    let value = formatted.and_then(|formatted| formatted.get("value")).or_else(|| fields.get("sum"));
+    let value = value.or_else(|| fields.get("value")).or_else(|| fields.get("values"))?;
+    Some(format!("key {}  value {}", shown(key), shown(value)))
 }
 
 /// A value as people write it: texts without quotes.

@@ -301,8 +301,8 @@ fn getnext(words: &mut Words<'_>, daemon: &Daemon, output: &Output) -> Done {
     Ok(Code::Ok)
 }
 
-/// A key for people: bytes as `0a 00 00 01`, anything else as JSON.
-fn shown(value: &serde_json::Value) -> String {
+/// A key or value for people: bytes as `0a 00 00 01`, anything else as JSON.
+pub(crate) fn shown(value: &serde_json::Value) -> String {
     let byte = |byte: &serde_json::Value| byte.as_str()?.strip_prefix("0x").map(str::to_owned);
     match value.as_array().and_then(|bytes| bytes.iter().map(byte).collect::<Option<Vec<_>>>()) {
         Some(bytes) => bytes.join(" "),

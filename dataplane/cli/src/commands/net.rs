@@ -213,7 +213,7 @@ fn attach(words: &mut Words<'_>, dry_run: bool, daemon: &Daemon, output: &Output
         name: name.clone(),
         prog: wanted.prog,
         dry_run,
-        hook: plain.then(|| "xdp".to_owned()),
+        hook: plain.then_some(Hook::Xdp),
         interface: to.interface.clone().filter(|_| plain),
         prio: to.prio.filter(|_| plain),
         actions: if plain { to.actions.iter().map(|verdict| word(*verdict)).collect() } else { Vec::new() },

@@ -8,7 +8,7 @@ use weir_control::daemon::{self, Options, RunError};
 use weir_control::notify::Notifier;
 use weir_control::privileges::{Access, Confinement};
 use weir_engine::build::BuildError;
-use weir_engine::live::ChangeError;
+use weir_engine::live::{ChangeError, StartError};
 
 use crate::daemon::SocketArgs;
 use crate::exit::{Code, Done, Failure};
@@ -67,7 +67,11 @@ fn failure(error: RunError) -> Failure {
     match error {
         RunError::Config(ChangeError::Build(BuildError::Load(error)))
         | RunError::Build(BuildError::Load(error)) => Failure::from(error),
-        RunError::Config(_) | RunError::Build(_) => Failure::new(Code::Usage, error),
+        RunError::Start(StartError::Config(error)) => failure(RunError::Config(error)),
+        RunError::Start(StartError::Build(error)) => failure(RunError::Build(error)),
+        RunError::Config(_) | RunError::Build(_) | RunError::Start(StartError::Routes(_)) => {
+            Failure::new(Code::Usage, error)
+        }
         RunError::Start(_) | RunError::Settle(_) => Failure::new(Code::Unsupported, error),
         RunError::Socket { .. } | RunError::System { .. } | RunError::BrokerGone => {
             Failure::new(Code::Failed, error)

@@ -197,7 +197,8 @@ fn plain(kind: Type) -> ObjectBuilder {
 
 impl Parameter for String {
     fn schema() -> RefOr<Schema> {
-        plain(Type::String).min_length(Some(1)).max_length(Some(TEXT_MAX)).into()
+        let text = plain(Type::String).pattern(Some(r"^[^\u0000-\u001f\u007f-\u009f]+$"));
+        text.min_length(Some(1)).max_length(Some(TEXT_MAX)).into()
     }
     fn write(&self) -> Option<String> {
         Some(self.clone())
@@ -212,8 +213,9 @@ impl Parameter for String {
     }
 }
 
-/// Most characters of a text field.
-const TEXT_MAX: usize = 4096;
+/// Most characters of a text field: a key of 256 bytes in hexadecimal, with room. An address of as many such fields
+/// as there are fits hyper's 64 KiB, so that its refusal is ours, and says why.
+const TEXT_MAX: usize = 640;
 
 impl Parameter for bool {
     const REQUIRED: bool = false;
@@ -268,7 +270,7 @@ impl Parameter for f64 {
 }
 
 /// Longest time that a field may say.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 impl Parameter for Duration {
     fn schema() -> RefOr<Schema> {
@@ -280,7 +282,7 @@ impl Parameter for Duration {
     fn read(text: Option<&str>) -> Result<Self, String> {
         let time = text.and_then(|text| humantime::parse_duration(text).ok());
         let fits = |time: &Duration| !time.is_zero() && *time <= LONGEST;
-        time.filter(fits).ok_or_else(|| "a time such as `60s` or `5m`, a day at most".to_owned())
+        time.filter(fits).ok_or_else(|| "a time such as `60s` or `5m`, a week at most".to_owned())
     }
 }
 
@@ -352,6 +354,7 @@ macro_rules! word {
 
 word!(Form, "xlated, jited or source");
 word!(Format, "formatted or hex");
+word!(crate::reply::Hook, "xdp or tc");
 
 /// What can be a body.
 pub trait Payload: Sized {

@@ -8,6 +8,9 @@ use serde_json::{Map, Number, Value};
 /// How deep values may be nested.
 const DEPTH_MAX: usize = 32;
 
+/// Up to here every whole number is exactly one floating-point number.
+const EXACT: f64 = 9_007_199_254_740_991.0;
+
 /// A value, read strictly.
 pub(super) struct Strict(pub(super) Value);
 
@@ -51,7 +54,11 @@ impl<'de> Visitor<'de> for Level {
     fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
         Ok(value.into())
     }
+    /// JSON knows no difference between 2 and 2.0, so neither do we.
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        if value.fract() == 0.0 && value.abs() <= EXACT {
+            return Ok((value as i64).into());
+        }
         Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("no such number"))
     }
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -96,5 +103,6 @@ mod tests {
         assert!(read(&format!("{}{}", "[".repeat(32), "]".repeat(32))).is_ok());
         assert!(read(&"[".repeat(1 << 20)).is_err());
         assert!(read("1e999").is_err());
+        assert_eq!(read("[30.0,-2.0,1e3]").unwrap(), serde_json::json!([30, -2, 1000]));
     }
 }

@@ -137,7 +137,7 @@ actions! {
     Program: GET "/v1/programs/{program}", Read Quick, 0 KiB, 5 s, { path program: String } -> reply::Program;
     /// Loads an object's program under a name of its own.
     ProgramLoad: POST "/v1/programs", Admin Change, 16384 KiB, 60 s,
-        { query name: String, query prog: Option<String>, query dry_run: bool, query hook: Option<String>,
+        { query name: String, query prog: Option<String>, query dry_run: bool, query hook: Option<reply::Hook>,
           query interface: Option<String>, query prio: Option<u32>, query actions: Vec<String>, body object: Octets } -> reply::Applied;
     /// Replaces a program by another object's while traffic flows; its maps carry over.
     ProgramReplace: PUT "/v1/programs/{program}", Admin Change, 16384 KiB, 60 s,

@@ -35,7 +35,7 @@ pub(crate) fn examples() -> Vec<Action> {
             name: name(),
             prog: Some("xdp_main".into()),
             dry_run: false,
-            hook: Some("xdp".into()),
+            hook: Some(reply::Hook::Xdp),
             interface: Some("wan".into()),
             prio: Some(10),
             actions: vec!["pass".into()],

@@ -1,5 +1,6 @@
 //! The configuration, and changes to what runs.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub(super) fn replace(program: String, prog: Option<String>, object: Octets) -> 
 pub(super) fn load(
     name: &str,
     prog: Option<String>,
-    at: (Option<String>, Option<String>, Option<u32>, Vec<String>),
+    at: (Option<reply::Hook>, Option<String>, Option<u32>, Vec<String>),
     object: Octets,
 ) -> Result<Change, Problem> {
     let (hook, interface, prio, actions) = at;
@@ -36,16 +37,15 @@ pub(super) fn load(
     if let Some(hook) = hook {
         let mut attach =
             serde_json::json!({ "hook": hook, "interface": interface, "prio": prio.unwrap_or(100) });
-        match hook.as_str() {
-            "xdp" if !actions.is_empty() => attach["actions"] = actions.into(),
-            "xdp" => {}
-            "tc" => attach["da"] = true.into(),
-            _ => return Err(Problem::new(Cause::Bad, format!("`hook` is `{hook}`; wanted xdp or tc"))),
+        match hook {
+            reply::Hook::Xdp if actions.is_empty() => {}
+            reply::Hook::Xdp => attach["actions"] = actions.into(),
+            reply::Hook::Tc => attach["da"] = true.into(),
         }
         entry["attach"] = attach;
     }
     let entry = serde_json::from_value(entry);
-    let entry = entry.map_err(|error| Problem::new(Cause::Bad, error.to_string()))?;
+    let entry = entry.map_err(|error| Problem::new(Cause::Invalid, error.to_string()))?;
     Ok(Change::Load { entry: Box::new(entry), object: Arc::from(object.0.as_ref()) })
 }
 
@@ -182,16 +182,23 @@ impl LiveBackend {
     }
 
     pub(super) fn diff(&self, text: String) -> Result<Given, Problem> {
-        let Given::Config(now) = self.config() else {
-            return Err(Problem::new(Cause::Internal, "no configuration"));
+        let current = self.current();
+        let difference = match current.edits.is_empty() {
+            true => diff::unified(&current.desired.text, &text),
+            // What was changed piece by piece has no text of its own: both are written the same way.
+            false => {
+                let wanted = Config::parse(Path::new("weir.toml"), &text);
+                let wanted = wanted.map_err(|error| Problem::new(Cause::Invalid, error.to_string()))?;
+                diff::unified(&self::text(&current.desired.config, &[]), &self::text(&wanted, &[]))
+            }
         };
-        let difference = diff::unified(&now.text, &text);
-        let plan = self.live.plan(&config(text), &How::default()).map_err(|error| trouble::change(&error))?;
+        let planned = self.live.plan(&config(text), &How::default());
         json(&reply::Diff {
             schema: schema("diff"),
             differs: !difference.is_empty(),
             text: difference,
-            plan: Some(plan_reply(&plan)),
+            plan: planned.as_ref().ok().map(plan_reply),
+            refused: planned.err().map(|error| error.to_string()),
         })
     }
 

@@ -83,7 +83,7 @@ impl LiveBackend {
         let to = prefix(&new.to)?;
         let route = serde_json::json!({ "to": to, "via": new.via, "dev": new.dev, "type": new.kind.unwrap_or_default() });
         let route =
-            serde_json::from_value(route).map_err(|error| Problem::new(Cause::Bad, error.to_string()))?;
+            serde_json::from_value(route).map_err(|error| Problem::new(Cause::Invalid, error.to_string()))?;
         let edit = |config: &mut weir_engine::Config| {
             if config.route.iter().any(|route| route.to == to) {
                 return Err(Problem::new(
@@ -125,7 +125,10 @@ fn prefix(text: &str) -> Result<IpNet, Problem> {
     let all = if text == "default" { "0.0.0.0/0" } else { text };
     let prefix = all.parse().or_else(|_| all.parse::<IpAddr>().map(IpNet::from));
     prefix.map_err(|_| {
-        Problem::new(Cause::Bad, format!("`{}` is no prefix: wanted such as 10.0.0.0/8", text.escape_debug()))
+        Problem::new(
+            Cause::Invalid,
+            format!("`{}` is no prefix: wanted such as 10.0.0.0/8", text.escape_debug()),
+        )
     })
 }
 

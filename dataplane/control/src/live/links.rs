@@ -72,10 +72,10 @@ impl LiveBackend {
             serde_json::json!({ "hook": hook, "interface": to.interface, "prio": to.prio.unwrap_or(100) });
         match to.hook {
             reply::Hook::Xdp if to.direction.is_some() || to.direct_action => {
-                return Err(Problem::new(Cause::Bad, "`direction` and `direct_action` are for tc"));
+                return Err(Problem::new(Cause::Invalid, "`direction` and `direct_action` are for tc"));
             }
             reply::Hook::Tc if !to.actions.is_empty() => {
-                return Err(Problem::new(Cause::Bad, "`actions` is for xdp"));
+                return Err(Problem::new(Cause::Invalid, "`actions` is for xdp"));
             }
             reply::Hook::Xdp if to.actions.is_empty() => {}
             reply::Hook::Xdp => attach["actions"] = serde_json::to_value(&to.actions).unwrap_or_default(),
@@ -84,8 +84,8 @@ impl LiveBackend {
                 attach["da"] = to.direct_action.into();
             }
         }
-        let attach =
-            serde_json::from_value(attach).map_err(|error| Problem::new(Cause::Bad, error.to_string()))?;
+        let attach = serde_json::from_value(attach)
+            .map_err(|error| Problem::new(Cause::Invalid, error.to_string()))?;
         self.apply(&Change::Attach { program, attach }, &Default::default(), dry_run)
     }
 

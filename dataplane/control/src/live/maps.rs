@@ -20,7 +20,7 @@ const PAGE_MAX: u32 = 10_000;
 pub(super) fn key(text: &str) -> Result<Value, Problem> {
     if text.starts_with(['{', '[']) {
         return serde_json::from_str(text)
-            .map_err(|error| Problem::new(Cause::Bad, format!("`key`: {error}")));
+            .map_err(|error| Problem::new(Cause::Invalid, format!("`key`: {error}")));
     }
     let number = serde_json::from_str::<serde_json::Number>(text).map(Value::Number);
     Ok(number.unwrap_or_else(|_| Value::from(text)))

@@ -183,7 +183,10 @@ impl Backend for LiveBackend {
     }
 
     fn revert(&self, to: u64) -> Result<(), Problem> {
-        self.live.rollback(Some(to)).map(|_| ()).map_err(|error| trouble::change(&error))
+        self.live
+            .take_back(to, "it was not confirmed in time")
+            .map(|_| ())
+            .map_err(|error| trouble::change(&error))
     }
 }
 

@@ -180,11 +180,11 @@ impl LiveBackend {
             }
             kind => {
                 let detail = format!(
-                    "{} is a {}: programs write streams into ringbuf and perf_event_array maps",
+                    "{} is of type {}: programs write streams into ringbuf and perf_event_array maps",
                     view.name(),
                     kind.name()
                 );
-                Err(Problem::new(Cause::Conflict, detail))
+                Err(Problem::new(Cause::Invalid, detail))
             }
         }
     }

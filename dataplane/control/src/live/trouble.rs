@@ -35,7 +35,10 @@ pub(super) fn load(error: &LoadError) -> Problem {
         LoadError::Prepare { .. } => Cause::Internal,
     };
     let mut problem = Problem::new(cause, error.to_string());
-    if let LoadError::Rejected { program, reject, .. } = error {
+    if let LoadError::Rejected { path, program, reject, .. } = error {
+        // The whole story is in the diagnostic.
+        let (message, rule) = (&reject.message, reject.rule.name());
+        problem.detail = format!("{}: program `{program}` is rejected: {message} [{rule}]", path.display());
         problem.diagnostics.push(Diagnostic {
             program: program.clone(),
             rule: reject.rule.name().to_owned(),

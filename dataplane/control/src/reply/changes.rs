@@ -47,8 +47,11 @@ pub struct Diff {
     pub differs: bool,
     /// Lines as diff -u writes them.
     pub text: String,
-    /// What would be done.
+    /// What would be done; absent when it could not be applied.
     pub plan: Option<Plan>,
+    /// Why it could not be applied; absent when it could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// What a change does, or would do.

@@ -17,7 +17,8 @@ pub struct Pcapng(pub String);
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
-    /// What kind: `swap`, `rollback`, `port-up`, `port-down`, `drift`, `snapshot` …; `lost` when the reader was too slow.
+    /// What kind: `swapped`, `rolled-back`, `refused`, `port-up`, `port-down`, `drift`, `snapshot` …; `lost` when the
+    /// reader was too slow.
     #[serde(rename = "type")]
     pub kind: String,
     /// When, RFC 3339.
@@ -58,6 +59,7 @@ pub struct NewCapture {
 #[serde(deny_unknown_fields)]
 pub struct NewTrace {
     /// How many.
+    #[schema(minimum = 1, maximum = 1000)]
     pub count: u32,
     /// Only from this interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -38,9 +38,16 @@ pub enum Given {
     Health(reply::Health),
 }
 
+/// JSON as one line, for those who read it in a terminal.
+pub(super) fn line(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(value)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
 /// An answer of one of the types in [`reply`].
 pub fn json(value: &impl Serialize) -> Result<Given, Problem> {
-    let bytes = serde_json::to_vec(value);
+    let bytes = line(value);
     let failed = |error: serde_json::Error| Problem::new(Cause::Internal, error.to_string());
     bytes.map(|bytes| Given::Json(bytes.into())).map_err(failed)
 }

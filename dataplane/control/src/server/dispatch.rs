@@ -253,7 +253,7 @@ fn status(row: &Row, given: &Given) -> StatusCode {
 }
 
 fn body(value: &impl serde::Serialize) -> Body {
-    Body::from(serde_json::to_vec(value).unwrap_or_default())
+    Body::from(super::backend::line(value).unwrap_or_default())
 }
 
 /// What went well, in HTTP.

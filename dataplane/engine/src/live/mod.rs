@@ -227,6 +227,11 @@ impl Live {
         self.engine.rollback(to, "by request")
     }
 
+    /// The same for a reason of the caller's.
+    pub fn take_back(&self, to: u64, why: &str) -> Result<Swapped, ChangeError> {
+        self.engine.rollback(Some(to), why)
+    }
+
     /// Ends a probation at once: what runs stays. False when there is none.
     pub fn confirm(&self) -> bool {
         self.engine.confirm()

@@ -30,10 +30,29 @@ struct LinkUpdateAttr {
     old_prog_fd: u32,
 }
 
-/// An XDP program on a device; it leaves the device when this, the last descriptor of it, is closed.
+#[repr(C)]
+struct LinkDetachAttr {
+    link_fd: u32,
+}
+
+/// A link, that ends when this is dropped: at once, also when a child that was just forked still has a copy of
+/// the descriptor. When the process is killed instead, the kernel ends it with its last descriptor.
+#[derive(Debug)]
+struct Link(OwnedFd);
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let mut attr = LinkDetachAttr { link_fd: self.0.as_raw_fd() as u32 };
+        // SAFETY: `LinkDetachAttr` is the link-detach part of `union bpf_attr`; it holds no pointer.
+        // An error means that the device has gone already, or that the descriptor's end has to do (before 5.9).
+        let _ = unsafe { bpf(Command::LinkDetach, &mut attr) };
+    }
+}
+
+/// An XDP program on a device; it leaves the device when this is dropped.
 #[derive(Debug)]
 pub struct XdpLink {
-    fd: OwnedFd,
+    link: Link,
 }
 
 impl XdpLink {
@@ -47,13 +66,13 @@ impl XdpLink {
         };
         // SAFETY: `LinkCreateAttr` mirrors the beginning of the link-create part of `union bpf_attr`; the kernel
         // takes the rest, which is not given, as zero. It holds no pointer.
-        Ok(XdpLink { fd: own(unsafe { bpf(Command::LinkCreate, &mut attr)? }) })
+        Ok(XdpLink { link: Link(own(unsafe { bpf(Command::LinkCreate, &mut attr)? })) })
     }
 
     /// Puts another program in the place of the one there; each packet sees the one or the other.
     pub fn update(&self, program: &KernelProgram) -> io::Result<()> {
         let mut attr = LinkUpdateAttr {
-            link_fd: self.fd.as_raw_fd() as u32,
+            link_fd: self.link.0.as_raw_fd() as u32,
             new_prog_fd: program.fd() as u32,
             ..LinkUpdateAttr::default()
         };
@@ -66,7 +85,7 @@ impl XdpLink {
 /// A tc program where packets come in by a device (tcx, Linux 6.6); it leaves with this, or with the device.
 #[derive(Debug)]
 pub struct IngressLink {
-    _fd: OwnedFd,
+    _link: Link,
 }
 
 impl IngressLink {
@@ -80,6 +99,6 @@ impl IngressLink {
         };
         // SAFETY: as for an XDP link: a part of `union bpf_attr` without pointers, whose rest the kernel takes as
         // zero, which is "no other program to stand before or behind".
-        Ok(IngressLink { _fd: own(unsafe { bpf(Command::LinkCreate, &mut attr)? }) })
+        Ok(IngressLink { _link: Link(own(unsafe { bpf(Command::LinkCreate, &mut attr)? })) })
     }
 }

@@ -32,6 +32,7 @@ enum Command {
     MapFreeze = 22,
     LinkCreate = 28,
     LinkUpdate = 29,
+    LinkDetach = 34,
 }
 
 /// Why the kernel cannot be asked, or `Ok` when it can: whether this process may create a map.

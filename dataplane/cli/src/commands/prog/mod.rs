@@ -220,7 +220,8 @@ fn load(words: &mut Words<'_>, dry_run: bool, daemon: &Daemon, output: &Output) 
     words.accept("name");
     let name = words.want("NAME")?.to_owned();
     let prog = words.value("prog")?.map(str::to_owned);
-    let hook = ["xdp", "tc"].into_iter().find(|hook| words.accept(hook)).map(str::to_owned);
+    let hooks = [("xdp", reply::Hook::Xdp), ("tc", reply::Hook::Tc)];
+    let hook = hooks.into_iter().find(|(word, _)| words.accept(word)).map(|(_, hook)| hook);
     let interface = words.value("dev")?.map(str::to_owned);
     let prio = words.number("prio")?;
     words.end()?;
