@@ -89,6 +89,19 @@ fn shown(host: &Namespace) -> Result<String> {
     Ok(all.concat())
 }
 
+/// The same when addresses are no longer tentative and all that comes with them is there.
+fn settled(host: &Namespace) -> Result<String> {
+    let mut before = shown(host)?;
+    host.until("addresses are settled", 5 * SECOND, |host| {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = shown(host)?;
+        let same = now == before && !now.contains("tentative");
+        before = now;
+        Ok(same)
+    })?;
+    Ok(before)
+}
+
 /// Waits until all is as it was found.
 fn left_as_found(host: &Namespace, found: &str) -> Result<Duration> {
     let as_found = host.until("the box is as it was found", 2 * SECOND, |host| Ok(shown(host)? == found));
@@ -102,7 +115,7 @@ fn killed_at_any_moment_it_starts_again() -> Result<()> {
     }
     let topology = Topology::build()?;
     let host = &topology.weir;
-    let found = shown(host)?;
+    let found = settled(host)?;
     let mut weir = prepared(host)?;
     let client = Client::new(weir.socket())?;
     let running =
