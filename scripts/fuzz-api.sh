@@ -94,6 +94,7 @@ cleanup() {
 	rm -rf "$folder"
 }
 trap cleanup EXIT
+trap "exit 130" INT TERM
 
 tries=0
 until "$weir" --sock "$folder/weir.sock" stats >/dev/null 2>&1; do

@@ -203,6 +203,8 @@ metrics! {
         |stats, put| put(&[], stats.routes.drift as f64);
     Counter "weir_events_lost" [] "Events that listeners were too slow for",
         |stats, put| put(&[], stats.events_lost as f64);
+    Counter "weir_capture_lost_packets" [] "Packets that captures' readers were too slow for",
+        |stats, put| put(&[], stats.captures_lost as f64);
 }
 
 type Counts = std::collections::BTreeMap<String, std::collections::BTreeMap<String, u64>>;

@@ -7,6 +7,7 @@
 mod abuse;
 mod daemon;
 mod ending;
+mod fuzz;
 mod page;
 mod streams;
 mod table;

@@ -15,7 +15,7 @@ mod run;
 mod stats;
 mod trouble;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -34,6 +34,8 @@ pub struct LiveBackend {
     traces: Mutex<observe::Traces>,
     digests: Mutex<programs::Digests>,
     streams: observe::Streams,
+    /// Packets that captures' readers were too slow for.
+    captures_lost: Arc<AtomicU64>,
     /// The last change was refused.
     last_refused: AtomicBool,
 }
@@ -53,6 +55,7 @@ impl LiveBackend {
             traces: Mutex::default(),
             digests: Mutex::default(),
             streams: observe::Streams::default(),
+            captures_lost: Arc::default(),
             last_refused: AtomicBool::new(false),
         })
     }

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::RecvTimeoutError;
@@ -238,9 +238,10 @@ impl LiveBackend {
         let observers = Arc::clone(self.live.observers());
         let capture = observers.capture(Capture::new(filter, CAPTURE_DEPTH, FRAME));
         let capture = capture.map_err(|error| Problem::new(Cause::TooMany, error.to_string()))?;
+        let lost = Arc::clone(&self.captures_lost);
         self.streams.start(move |feed| {
             // The only error is that the reader has gone.
-            let _ = pour(&capture, &names, feed);
+            let _ = pour(&capture, &names, feed, &lost);
             observers.end_capture(&capture);
         })
     }
@@ -325,10 +326,13 @@ impl Write for Pour {
 }
 
 /// Copies packets from workers to a reader, as pcapng, until either ends.
-fn pour(capture: &Capture, names: &[String], feed: Feed) -> io::Result<()> {
+fn pour(capture: &Capture, names: &[String], feed: Feed, lost: &AtomicU64) -> io::Result<()> {
+    let mut counted = 0;
     let mut writer = NgWriter::new(Pour { feed: feed.clone(), bytes: Vec::new() }, names)?;
     while !feed.is_over() {
         writer.flush()?;
+        let so_far = capture.packets().lost();
+        lost.fetch_add(so_far - std::mem::replace(&mut counted, so_far), Ordering::Relaxed);
         let over = capture.packets().is_closed();
         let mut count = 0;
         while count < 64 {

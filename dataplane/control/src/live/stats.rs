@@ -181,6 +181,7 @@ impl LiveBackend {
             swaps: self.swap_stats(&stats),
             ledger: ledger(&stats),
             events_lost: stats.events_lost,
+            captures_lost: self.captures_lost.load(Ordering::Relaxed),
         }
     }
 

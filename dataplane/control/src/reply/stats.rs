@@ -47,6 +47,9 @@ pub struct Stats {
     /// Events that listeners were too slow for.
     #[serde(default)]
     pub events_lost: u64,
+    /// Packets that captures' readers were too slow for.
+    #[serde(default)]
+    pub captures_lost: u64,
 }
 
 /// Packets and bytes.
