@@ -120,7 +120,10 @@ fn a_peer_that_vanishes_may_come_back() -> Result<()> {
         let took = topology
             .weir
             .until("weir has lan again", 5 * SECOND, |_| Ok(Counted::ask(&weir)?.is_up("lan")))
-            .with_context(|| format!("round {round}: {}", weir.said()))?;
+            .with_context(|| {
+                format!("round {round}: {:?}", Counted::ask(&weir).map(|now| now.0["faults"].clone()))
+            })
+            .with_context(|| weir.said())?;
         let outcome = flood.run((&topology.a, "a0"), (&topology.b, "b0"), 2000)?;
         println!("round {round}: up again {} ms after the peer; {}", took.as_millis(), outcome.line());
         ensure!(outcome.lost() == 0, "{}", outcome.line());
