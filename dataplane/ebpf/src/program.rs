@@ -58,8 +58,29 @@ pub struct Function {
     pub start: usize,
     /// Symbol, or `main` and `sub_N` when there is none.
     pub name: String,
-    /// Whether other objects see it (a global function, which the kernel verifies by itself).
+    /// Whether other objects see it.
     pub global: bool,
+    /// What it takes by its types, or in what way they do not do: a global function that has types is
+    /// proven once, by them, and not anew for each call. `None` for all other functions.
+    pub signature: Option<Result<Vec<Param>, String>>,
+}
+
+/// What a global function takes for an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Param {
+    /// A number.
+    Number,
+    /// The program's context.
+    Context,
+    /// So many bytes of memory, to read and to write.
+    Memory {
+        /// How many.
+        bytes: u32,
+        /// Whether it may be null instead (without `__arg_nonnull`).
+        nullable: bool,
+    },
+    /// A dynptr.
+    Dynptr,
 }
 
 /// A source position of the instructions from `slot` on (`struct bpf_line_info`).
@@ -236,5 +257,8 @@ fn functions_of(entry: &str, insns: &[Insn]) -> Vec<Function> {
     starts.sort_unstable();
     starts.dedup();
     let name = |start: usize| if start == 0 { entry.to_owned() } else { format!("sub_{start}") };
-    starts.into_iter().map(|start| Function { start, name: name(start), global: false }).collect()
+    starts
+        .into_iter()
+        .map(|start| Function { start, name: name(start), global: false, signature: None })
+        .collect()
 }

@@ -25,6 +25,7 @@ mod object;
 mod parts;
 mod relocate;
 mod section;
+mod signature;
 
 pub use btf::Btf;
 pub use error::{Fault, ObjectError};

@@ -94,7 +94,8 @@ impl Linked {
             return Err(ObjectError::malformed(section, offset, what, "fewer"));
         }
         self.raw.extend_from_slice(insns);
-        self.functions.push(Function { start, name: found.name.clone(), global: found.global });
+        let (name, global) = (found.name.clone(), found.global);
+        self.functions.push(Function { start, name, global, signature: None });
         if let Some(lines) = object.lines.get(section) {
             self.lines.extend(moved(lines, found.start, found.length, start));
         }

@@ -19,6 +19,7 @@ use crate::maps::{Declared, MapBtf, data_maps, declared_maps, initial_values, le
 use crate::parts::{code, core_relocations, extension, license, programs, types, variables};
 use crate::relocate::{Names, Target, Targets};
 use crate::section::SectionKind;
+use crate::signature::Signatures;
 
 /// A program of an object, as listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -208,12 +209,20 @@ impl Object {
             let (section, offset) = linked.origin(self, error.slot);
             ObjectError::at(section, offset, Fault::Instruction(error))
         })?;
+        let mut functions = linked.functions;
+        if let Some(btf) = &self.btf {
+            let types = Signatures::of(btf, kind);
+            // The entry is proven by what it is attached to.
+            for function in functions.iter_mut().skip(1).filter(|function| function.global) {
+                function.signature = types.get(&function.name);
+            }
+        }
         Ok(Arc::new(Program {
             name: entry.name.clone(),
             section: entry.section.clone(),
             kind,
             insns,
-            functions: linked.functions,
+            functions,
             maps: self.maps.clone(),
             lines: linked.lines,
             license: self.license.clone(),

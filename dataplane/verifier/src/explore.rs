@@ -21,6 +21,7 @@ use crate::rule::Rule;
 use crate::shape::{Shape, written};
 use crate::state::State;
 use crate::states::{RecordedState, STATES_MAX};
+use crate::transfer::global::Global;
 use crate::value::{Id, Value};
 use crate::{Options, Stats};
 
@@ -81,6 +82,8 @@ pub(crate) struct Explorer<'a> {
     pub(crate) stack_used: Vec<u32>,
     /// The states before each instruction; empty when they are not asked for.
     pub(crate) recorded: Vec<Vec<RecordedState>>,
+    /// Which global functions are proven by themselves, and how far that is.
+    pub(crate) globals: Vec<Global>,
     /// Call instructions that were walked before.
     pub(crate) seen_calls: HashSet<usize>,
     pub(crate) log: Log,
@@ -115,6 +118,7 @@ impl<'a> Explorer<'a> {
             came_back: false,
             stack_used: vec![0; shape.functions.len()],
             recorded: if options.record_states { vec![Vec::new(); program.insns.len()] } else { Vec::new() },
+            globals: vec![Global::Uncalled; shape.functions.len()],
             seen_calls: HashSet::new(),
             log: Log::default(),
             lints: Vec::new(),

@@ -9,14 +9,14 @@
 //! kernel/bpf/verifier.c of Linux 6.18 for a loader with CAP_BPF and CAP_PERFMON.
 //!
 //! Where weir differs from that kernel, on purpose:
-//! - It has no kernel variables, timers or socket fields, and of kernel functions those that
+//! - It has no kernel variables, timer helpers or socket fields, and of kernel functions those that
 //!   `weir_ebpf::abi::kfunc` names; it refuses the others by name.
 //! - A loop that begins its iterator anew in each turn must end by itself; the kernel accepts it.
-//! - Callbacks do not tail call; legacy packet access stays in the main function.
+//! - Callbacks neither tail call nor use legacy packet access.
 //! - A loop around a callback's call must end by itself; the kernel takes the callback's turns for
 //!   progress and accepts loops without end.
 //! - A looked-up value is compared with null before `bpf_csum_diff` reads it.
-//! - Global functions are walked with their callers' states, not once by their types.
+//! - Packet memory is not given to a global function that may move the packet.
 //! - Numbers are a little sharper (division, counted loops let go of), so some programs that the
 //!   kernel refuses are accepted.
 #![forbid(unsafe_code)]
@@ -126,7 +126,7 @@ fn prove(program: &Program, options: &Options) -> Result<Proof, Box<Reject>> {
 
 fn walk(ground: &Ground<'_>, careful: bool) -> Result<Proof, Box<Reject>> {
     let mut explorer = Explorer::new(ground, careful);
-    let walked = explorer.run();
+    let walked = explorer.run().and_then(|()| explorer.run_globals());
     let stats = explorer.stats();
     let mut log = std::mem::take(&mut explorer.log);
     if ground.options.log_level > 0 {

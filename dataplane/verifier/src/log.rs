@@ -51,6 +51,13 @@ impl Log {
         };
     }
 
+    /// A line of its own.
+    pub(crate) fn say(&mut self, line: &str) {
+        if self.text.len() <= LOG_MAX {
+            let _ = writeln!(self.text, "{line}");
+        }
+    }
+
     /// A path that was cut off.
     pub(crate) fn safe(&mut self, slot: usize) {
         if self.text.len() <= LOG_MAX {
@@ -117,6 +124,7 @@ fn object_text(slot: &Slot) -> String {
                 View::Record => "ringbuf",
                 View::Skb => "skb",
                 View::Xdp => "xdp",
+                View::Any => "any",
             };
             match object.reference {
                 0 => format!("dynptr_{kind}()"),
@@ -191,6 +199,7 @@ fn pointer_text(program: &Program, pointer: &Pointer) -> String {
         | Kind::Map(_)
         | Kind::MapValue(_)
         | Kind::MapKey(_)
+        | Kind::ConstDynptr
         | Kind::Function(_)
         | Kind::Socket => {}
     }

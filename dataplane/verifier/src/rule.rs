@@ -127,6 +127,8 @@ rules! {
         "This helper takes no packet memory.", "helper access to the packet is not allowed";
     MapHelper = "map-helper", "a helper that does not fit the map",
         "The helper fits the map's kind.", "cannot pass map_type %d into func %s#%d";
+    GlobalFunction = "global-function", "a global function of types that cannot be proven alone",
+        "A global function takes numbers, the context and memory of known size, and answers a number.", "Global function %s() doesn't return scalar. Only those are supported.";
     ReturnsStack = "returns-stack", "a function returns a pointer to its stack",
         "A function does not return a pointer to its stack.", "cannot return stack pointer to the caller";
     CallbackReturn = "callback-return", "a callback answers neither 0 nor 1",

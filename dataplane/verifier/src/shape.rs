@@ -32,6 +32,8 @@ pub(crate) struct Shape {
     pub(crate) calls: Vec<Vec<(usize, usize)>>,
     /// Functions in an order that puts callees before callers.
     pub(crate) bottom_up: Vec<usize>,
+    /// Whether a function, or one that it calls, may move the packet.
+    pub(crate) moves_packet: Vec<bool>,
 }
 
 impl Shape {
@@ -65,6 +67,7 @@ pub(crate) fn check(program: &Program) -> Check<Shape> {
         prune_points: vec![false; insns.len()],
         calls,
         bottom_up: Vec::new(),
+        moves_packet: Vec::new(),
     };
     for slot in 0..insns.len() {
         check_insn(program, &mut shape, slot)?;
@@ -77,7 +80,25 @@ pub(crate) fn check(program: &Program) -> Check<Shape> {
     }
     all_reached(program, &shape)?;
     shape.bottom_up = callees_first(program, &shape)?;
+    shape.moves_packet = moves_packet(program, &shape);
     Ok(shape)
+}
+
+/// Which functions may move the packet, as far as their instructions tell
+/// (`mark_subprog_changes_pkt_data`).
+fn moves_packet(program: &Program, shape: &Shape) -> Vec<bool> {
+    let moves = |insn: &Insn| match *insn {
+        Insn::Call { helper } => Helper::new(helper).is_none_or(|helper| {
+            helper.changes_packet() || matches!(helper, Helper::TailCall | Helper::DynptrWrite)
+        }),
+        _ => false,
+    };
+    let mut found: Vec<bool> =
+        shape.functions.iter().map(|span| program.insns[span.start..span.end].iter().any(moves)).collect();
+    for &function in &shape.bottom_up {
+        found[function] |= shape.calls[function].iter().any(|&(_, callee)| found[callee]);
+    }
+    found
 }
 
 /// The functions as spans: sorted, starting at slot 0, none empty.
@@ -199,7 +220,14 @@ fn check_immediate(program: &Program, shape: &mut Shape, slot: usize, value: Imm
                 format!("fd {} is not pointing to valid bpf_map", map as i32),
             ),
         },
-        Imm64::Function(off) => note_call(program, shape, slot, off),
+        Imm64::Function(off) => {
+            note_call(program, shape, slot, off)?;
+            let function = shape.function_starting(call_target(slot, off) as usize);
+            if function.is_some_and(|function| program.functions[function].signature.is_some()) {
+                return refuse(slot, Rule::CallTarget, "callback function not static");
+            }
+            Ok(())
+        }
         Imm64::Variable { btf_id, .. } => {
             let message = format!("kernel variable btf_id#{btf_id} is not there in user space");
             refuse(slot, Rule::KernelVariable, message)

@@ -41,12 +41,14 @@ pub(crate) enum View {
     Skb,
     /// An XDP packet.
     Xdp,
+    /// Whatever the caller of a global function has a view of.
+    Any,
 }
 
 impl View {
     /// Whether it is of the packet.
     pub(crate) const fn is_packet(self) -> bool {
-        matches!(self, View::Skb | View::Xdp)
+        matches!(self, View::Skb | View::Xdp | View::Any)
     }
 }
 

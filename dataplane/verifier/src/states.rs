@@ -64,6 +64,8 @@ pub enum Target {
         /// Its size.
         bytes: u32,
     },
+    /// A dynptr of a calling function.
+    ConstDynptr,
     /// A function of the program, by index.
     Function(usize),
     /// A socket.
@@ -217,9 +219,13 @@ impl Links {
 impl RecordedState {
     /// Whether a concrete state is one of those this describes; the error says what is not.
     pub fn admits(&self, frames: &[ConcreteFrame<'_>], world: &impl World) -> Result<(), String> {
-        if self.frames.len() != frames.len() {
+        // A global function is proven by itself: its states know nothing of its callers.
+        let alone = self.frames.first().is_some_and(|frame| frame.function != 0);
+        let above = frames.len().checked_sub(self.frames.len()).filter(|above| alone || *above == 0);
+        let Some(above) = above else {
             return Err(format!("{} frames, not {}", frames.len(), self.frames.len()));
-        }
+        };
+        let frames = &frames[above..];
         let mut links = Links::default();
         for (depth, (state, frame)) in self.frames.iter().zip(frames).enumerate() {
             if state.function != frame.function {
@@ -232,11 +238,11 @@ impl RecordedState {
                 }
                 let raw = frame.regs[reg.index()];
                 state.regs[reg.index()]
-                    .admits(raw, world, &mut links)
+                    .admits(raw, above, world, &mut links)
                     .map_err(|reason| format!("frame {depth} {reg} = {raw:#x}: {reason}"))?;
             }
             for slot in &state.stack {
-                slot.admits(frame.stack, world, &mut links)
+                slot.admits(frame.stack, above, world, &mut links)
                     .map_err(|reason| format!("frame {depth} stack {}: {reason}", slot.off))?;
             }
         }
@@ -245,7 +251,13 @@ impl RecordedState {
 }
 
 impl StackSlot {
-    fn admits(&self, stack: &[u8], world: &impl World, links: &mut Links) -> Result<(), String> {
+    fn admits(
+        &self,
+        stack: &[u8],
+        above: usize,
+        world: &impl World,
+        links: &mut Links,
+    ) -> Result<(), String> {
         let at =
             usize::try_from(stack.len() as i64 + i64::from(self.off)).map_err(|_| "outside".to_owned())?;
         let bytes = stack.get(at..at + 8).ok_or_else(|| "outside".to_owned())?;
@@ -266,12 +278,12 @@ impl StackSlot {
             return Ok(());
         }
         let raw = u64::from_le_bytes(raw);
-        self.spilled.admits(raw, world, links).map_err(|reason| format!("spilled {raw:#x}: {reason}"))
+        self.spilled.admits(raw, above, world, links).map_err(|reason| format!("spilled {raw:#x}: {reason}"))
     }
 }
 
 impl Abstract {
-    fn admits(&self, raw: u64, world: &impl World, links: &mut Links) -> Result<(), String> {
+    fn admits(&self, raw: u64, above: usize, world: &impl World, links: &mut Links) -> Result<(), String> {
         match *self {
             Abstract::NotInit => Ok(()),
             Abstract::Number { range, link, delta } => {
@@ -292,7 +304,13 @@ impl Abstract {
                 Ok(())
             }
             Abstract::Pointer { maybe_null: true, .. } if raw == 0 => Ok(()),
+            // Where it starts, only the call knew that handed it out.
+            Abstract::Pointer { target: Target::Memory { .. } | Target::ConstDynptr, .. } => Ok(()),
             Abstract::Pointer { target, off, var, id, .. } => {
+                let target = match target {
+                    Target::Stack { frame } => Target::Stack { frame: frame + above },
+                    other => other,
+                };
                 let Some(offset) = world.offset(target, raw) else {
                     return Err(format!("not a pointer to {target:?}"));
                 };

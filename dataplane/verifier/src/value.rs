@@ -88,6 +88,8 @@ pub(crate) enum Kind {
         /// The dynptr that it is a part of; 0 for none.
         dynptr: Id,
     },
+    /// A dynptr of a calling function, as a global function gets it.
+    ConstDynptr,
     /// A function of the program, by index.
     Function(u32),
     /// A socket.
@@ -114,6 +116,7 @@ impl Kind {
             Kind::Record { .. } => "ringbuf_mem",
             Kind::Memory { writable: true, .. } => "mem",
             Kind::Memory { writable: false, .. } => "rdonly_mem",
+            Kind::ConstDynptr => "dynptr_ptr",
             Kind::Function(_) => "func",
             Kind::Socket => "sock_common",
         }
@@ -171,6 +174,7 @@ impl Pointer {
             | Kind::Packet { .. }
             | Kind::PacketMeta { .. }
             | Kind::PacketEnd
+            | Kind::ConstDynptr
             | Kind::Function(_) => false,
         };
         solid && !self.maybe_null

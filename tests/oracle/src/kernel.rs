@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result, bail};
 use weir_ebpf::abi::map_kind::create_flags;
 use weir_ebpf::abi::{Helper, Kfunc};
 use weir_ebpf::isa::{Imm64, Insn};
-use weir_ebpf::program::{Function, Initial};
-use weir_ebpf::{MapSpec, Program, encode};
+use weir_ebpf::program::{Function, Initial, Param};
+use weir_ebpf::{MapSpec, Program, ProgramType, encode};
 use weir_object::btf::{Btf, Kind};
 use weir_sys::bpf::{KernelBtf, KernelMap, KernelProgram, LoadAttr, MapAttr};
 
@@ -138,7 +138,8 @@ pub fn load_program(program: &Program, maps: &[KernelMap], log_level: u32) -> Re
     let bytes = encode::to_bytes(&encode::encode(&insns));
     let tail_call = Insn::Call { helper: Helper::TailCall as u32 };
     let from_function = program.functions.len() > 1 && insns.contains(&tail_call);
-    let btf = (callbacks || from_function).then(|| function_btf(&program.functions));
+    let alone = program.functions.iter().any(|function| function.signature.is_some());
+    let btf = (callbacks || from_function || alone).then(|| function_btf(program.kind, &program.functions));
     let kernel_btf = btf.as_ref().map(|(btf, _)| KernelBtf::load(btf)).transpose().context("loading BTF")?;
     let strict = if program.strict_alignment { STRICT_ALIGNMENT } else { 0 };
     let frags = if program.frags { XDP_HAS_FRAGS } else { 0 };
@@ -170,34 +171,102 @@ fn kernel_function(number: i32) -> Result<i32> {
     Ok(i32::try_from(*id)?)
 }
 
-/// The least BTF that names each function, and its `func_info`: the kernel asks for both before it
-/// lets a program take the address of a function, or make tail calls from one.
-fn function_btf(functions: &[Function]) -> (Vec<u8>, Vec<u8>) {
-    const KIND_INT: u32 = 1 << 24;
-    const KIND_FUNC: u32 = 12 << 24;
-    const KIND_FUNC_PROTO: u32 = 13 << 24;
-    let mut strings = b"\0int\0".to_vec();
-    // Type 1: int; type 2: int (void).
-    let mut types: Vec<u32> = vec![1, KIND_INT, 4, 1 << 24 | 32, 0, KIND_FUNC_PROTO, 1];
+/// The least BTF that names each function, with the types of global ones, and its `func_info`: the kernel
+/// asks for both before it lets a program take the address of a function, make tail calls from one, or have
+/// functions that are proven alone.
+fn function_btf(kind: ProgramType, functions: &[Function]) -> (Vec<u8>, Vec<u8>) {
+    let mut btf = FunctionBtf { strings: vec![0], ..FunctionBtf::default() };
+    let name = btf.name("int");
+    let int = btf.add(&[name, KIND_INT, 4, 1 << 24 | 32]);
+    let plain = btf.add(&[0, KIND_FUNC_PROTO, int]);
     let mut info = Vec::new();
     for (index, function) in functions.iter().enumerate() {
-        types.extend([strings.len() as u32, KIND_FUNC, 2]);
-        let safe = |byte: u8| if byte.is_ascii_alphanumeric() { byte } else { b'_' };
-        strings.extend(function.name.bytes().map(safe));
-        strings.extend(format!("_{index}\0").bytes());
+        let safe = |byte: char| if byte.is_ascii_alphanumeric() { byte } else { '_' };
+        let name = format!("{}_{index}", function.name.chars().map(safe).collect::<String>());
+        let name = btf.name(&name);
+        let id = match &function.signature {
+            Some(Ok(params)) => btf.global(kind, name, int, params),
+            Some(Err(_)) | None => btf.add(&[name, KIND_FUNC, plain]),
+        };
         info.extend((function.start as u32).to_le_bytes());
-        info.extend((3 + index as u32).to_le_bytes());
+        info.extend(id.to_le_bytes());
     }
-    let type_bytes = (types.len() * 4) as u32;
-    let mut btf = Vec::new();
-    btf.extend(0xeb9f_u16.to_le_bytes());
-    btf.extend([1, 0]);
-    for word in [24, 0, type_bytes, type_bytes, strings.len() as u32] {
-        btf.extend(word.to_le_bytes());
+    (btf.bytes(), info)
+}
+
+const KIND_INT: u32 = 1 << 24;
+const KIND_PTR: u32 = 2 << 24;
+const KIND_STRUCT: u32 = 4 << 24;
+const KIND_FUNC: u32 = 12 << 24;
+const KIND_FUNC_PROTO: u32 = 13 << 24;
+const KIND_DECL_TAG: u32 = 17 << 24;
+const LINKAGE_GLOBAL: u32 = 1;
+
+/// BTF in the making.
+#[derive(Default)]
+struct FunctionBtf {
+    strings: Vec<u8>,
+    types: Vec<u32>,
+    count: u32,
+}
+
+impl FunctionBtf {
+    fn name(&mut self, name: &str) -> u32 {
+        let place = self.strings.len() as u32;
+        self.strings.extend(name.bytes());
+        self.strings.push(0);
+        place
     }
-    btf.extend(types.iter().flat_map(|word| word.to_le_bytes()));
-    btf.extend(strings);
-    (btf, info)
+
+    fn add(&mut self, words: &[u32]) -> u32 {
+        self.types.extend(words);
+        self.count += 1;
+        self.count
+    }
+
+    fn pointer_to(&mut self, name: &str, bytes: u32) -> u32 {
+        let name = self.name(name);
+        let structure = self.add(&[name, KIND_STRUCT, bytes]);
+        self.add(&[0, KIND_PTR, structure])
+    }
+
+    /// A global function of these parameters.
+    fn global(&mut self, kind: ProgramType, name: u32, int: u32, params: &[Param]) -> u32 {
+        let mut words = vec![0, KIND_FUNC_PROTO | params.len() as u32, int];
+        let mut nonnull = Vec::new();
+        for (at, param) in params.iter().enumerate() {
+            let of = match *param {
+                Param::Number => int,
+                Param::Context if kind == ProgramType::Xdp => self.pointer_to("xdp_md", 24),
+                Param::Context => self.pointer_to("__sk_buff", 192),
+                Param::Dynptr => self.pointer_to("bpf_dynptr", 16),
+                Param::Memory { bytes, nullable } => {
+                    nonnull.extend((!nullable).then_some(at as u32));
+                    self.pointer_to(&format!("memory_{at}"), bytes)
+                }
+            };
+            words.extend([self.name(&format!("p{at}")), of]);
+        }
+        let prototype = self.add(&words);
+        let function = self.add(&[name, KIND_FUNC | LINKAGE_GLOBAL, prototype]);
+        for at in nonnull {
+            let tag = self.name("arg:nonnull");
+            self.add(&[tag, KIND_DECL_TAG, function, at]);
+        }
+        function
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        let type_bytes = (self.types.len() * 4) as u32;
+        let mut btf = 0xeb9f_u16.to_le_bytes().to_vec();
+        btf.extend([1, 0]);
+        for word in [24, 0, type_bytes, type_bytes, self.strings.len() as u32] {
+            btf.extend(word.to_le_bytes());
+        }
+        btf.extend(self.types.iter().flat_map(|word| word.to_le_bytes()));
+        btf.extend(self.strings);
+        btf
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use weir_ebpf::abi::names::helper_name;
 use weir_ebpf::abi::{Helper, Kfunc};
 use weir_ebpf::isa::Imm64;
 use weir_ebpf::{Insn, Program};
@@ -137,7 +138,11 @@ fn program_row(object: &Object, entry: &weir_object::ProgramEntry) -> ProgramRow
                 match *insn {
                     Insn::Call { helper } => {
                         let name = Helper::new(helper).map(|helper| helper.name().to_owned());
-                        row.helpers.insert(name.unwrap_or_else(|| format!("helper {helper} (not in weir)")));
+                        let lacking = || match helper_name(helper) {
+                            Some(name) => format!("bpf_{name} (not in weir)"),
+                            None => format!("helper {helper} (not in weir)"),
+                        };
+                        row.helpers.insert(name.unwrap_or_else(lacking));
                     }
                     Insn::CallKfunc { btf_id, .. } => {
                         let name = Kfunc::new(btf_id).map(|kfunc| kfunc.name().to_owned());

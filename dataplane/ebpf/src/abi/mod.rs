@@ -8,6 +8,7 @@ pub mod errno;
 pub mod helper;
 pub mod kfunc;
 pub mod map_kind;
+pub mod names;
 pub mod verdict;
 
 pub use context::{ContextField, SkbField, XdpField};

@@ -29,7 +29,7 @@ pub(crate) struct Call {
     /// The index of a tail call or array lookup, when it is a constant.
     pub(crate) index: Option<u32>,
     /// Stack bytes that the helper fills, of each of its arguments: frame, from, to.
-    pub(crate) filled: [Option<(u8, i64, i64)>; 2],
+    pub(crate) filled: [Option<(u8, i64, i64)>; 5],
     /// The dynptr or iterator that the call is given.
     pub(crate) object: Option<Object>,
     /// The one that it makes.
@@ -39,21 +39,21 @@ pub(crate) struct Call {
 impl Call {
     fn fill(&mut self, frame: u8, from: i64, to: i64) {
         let free = self.filled.iter_mut().find(|filled| filled.is_none());
-        *free.expect("no signature has more than two arguments to fill") = Some((frame, from, to));
+        *free.expect("a call has five arguments at most") = Some((frame, from, to));
     }
 }
 
 /// Memory that a helper reads or writes.
 #[derive(Clone, Copy)]
-struct Wanted {
-    read: bool,
-    write: bool,
-    zero_allowed: bool,
+pub(crate) struct Wanted {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+    pub(crate) zero_allowed: bool,
 }
 
 const READ: Wanted = Wanted { read: true, write: false, zero_allowed: false };
 const WRITE: Wanted = Wanted { read: false, write: true, zero_allowed: false };
-const BOTH: Wanted = Wanted { read: true, write: true, zero_allowed: false };
+pub(crate) const BOTH: Wanted = Wanted { read: true, write: true, zero_allowed: false };
 
 /// The kinds that memory arguments take, as the kernel lists them.
 const MEMORY_KINDS: &str = "fp, pkt, pkt_meta, map_key, map_value, mem, ringbuf_mem, buf, trusted_ptr_";
@@ -178,7 +178,12 @@ impl Explorer<'_> {
             | Kind::MapKey(_)
             | Kind::Record { .. }
             | Kind::Memory { .. } => true,
-            Kind::Context | Kind::PacketEnd | Kind::Map(_) | Kind::Function(_) | Kind::Socket => false,
+            Kind::Context
+            | Kind::PacketEnd
+            | Kind::Map(_)
+            | Kind::ConstDynptr
+            | Kind::Function(_)
+            | Kind::Socket => false,
         })?;
         let offered = callee.takes_packet() && self.program.kind != ProgramType::SocketFilter;
         if pointer.kind.is_packet() && !offered {
@@ -240,7 +245,7 @@ impl Explorer<'_> {
         call: &mut Call,
     ) -> Check {
         let pointer = self.memory_of(callee, reg, kinds)?;
-        self.check_memory(callee, reg, &pointer, size, wanted, call)
+        self.check_memory(Some(callee), reg, &pointer, size, wanted, call)
     }
 
     fn check_number_place(
@@ -252,14 +257,14 @@ impl Explorer<'_> {
         call: &mut Call,
     ) -> Check {
         let pointer = self.memory_of(callee, reg, MEMORY_KINDS)?;
-        self.check_memory(callee, reg, &pointer, size, wanted, call)?;
+        self.check_memory(Some(callee), reg, &pointer, size, wanted, call)?;
         self.check_alignment(&pointer, 0, size, true)
     }
 
     /// Memory of `size` bytes that a helper reads or writes (`check_helper_mem_access`).
-    fn check_memory(
+    pub(crate) fn check_memory(
         &mut self,
-        callee: Callee,
+        callee: Option<Callee>,
         reg: Reg,
         pointer: &Pointer,
         size: u32,
@@ -303,12 +308,17 @@ impl Explorer<'_> {
                 self.check_no_object(frame, from, to)?;
                 if wanted.write {
                     call.fill(frame, from, to);
-                } else if pointer.constant_offset().is_some() {
+                } else if let Some(callee) = callee.filter(|_| pointer.constant_offset().is_some()) {
                     self.lint_unwritten(callee, frame, from, to);
                 }
                 Ok(())
             }
-            Kind::Context | Kind::PacketEnd | Kind::Map(_) | Kind::Function(_) | Kind::Socket => {
+            Kind::Context
+            | Kind::PacketEnd
+            | Kind::Map(_)
+            | Kind::ConstDynptr
+            | Kind::Function(_)
+            | Kind::Socket => {
                 let message = format!("R{regno} type={} expected=fp", pointer.text());
                 self.refuse(Rule::ArgumentType, message)
             }
@@ -349,7 +359,7 @@ impl Explorer<'_> {
         let wanted = Wanted { zero_allowed, ..wanted };
         match self.read(memory)? {
             Value::Pointer(pointer) => {
-                self.check_memory(callee, memory, &pointer, range.umax() as u32, wanted, call)
+                self.check_memory(Some(callee), memory, &pointer, range.umax() as u32, wanted, call)
             }
             null if null.is_null() && zero_allowed && range.umax() == 0 => Ok(()),
             other => {
@@ -379,7 +389,7 @@ impl Explorer<'_> {
         match self.read(buffer)? {
             Value::Pointer(pointer) => {
                 let wanted = Wanted { zero_allowed: true, ..BOTH };
-                self.check_memory(callee, buffer, &pointer, constant as u32, wanted, call)
+                self.check_memory(Some(callee), buffer, &pointer, constant as u32, wanted, call)
             }
             _ => Ok(()),
         }

@@ -1,7 +1,4 @@
-//! Local calls, callbacks, returns and `may_goto`.
-//!
-//! Global functions are walked with the caller's state, like static ones. The kernel proves them
-//! once, by their BTF types; what it accepts, this accepts unless it grows too large.
+//! Local calls, callbacks, returns and `may_goto`. Functions that are proven by themselves are in `global`.
 
 use std::rc::Rc;
 
@@ -18,10 +15,15 @@ use crate::transfer::argument::Call;
 use crate::value::{Kind, Pointer, Value};
 
 impl Explorer<'_> {
-    /// Calls a function of the program; answers its first slot.
+    /// Calls a function of the program; answers where the path goes on.
     pub(crate) fn call_local(&mut self, off: i32) -> Check<usize> {
         let start = call_target(self.slot, off) as usize;
         let function = self.shape.function_starting(start).unwrap_or_default();
+        let program = self.program;
+        if let Some(params) = &program.functions[function].signature {
+            self.call_global(function, params)?;
+            return Ok(self.slot + 1);
+        }
         let mut callee = self.new_frame(function)?;
         for reg in Reg::ARGS {
             callee.regs[reg.index()] = *self.state.reg(reg);
@@ -95,10 +97,31 @@ impl Explorer<'_> {
         self.push(after, gone)
     }
 
+    /// Legacy packet access out of bounds ends this function, which answers 0.
+    pub(crate) fn leave_with_zero(&mut self) -> Check {
+        let frame = self.state.frame();
+        if frame.callback {
+            return self.refuse(Rule::LegacyPacket, "weir does not let callbacks use BPF_LD_[ABS|IND]");
+        }
+        if self.state.frames.len() == 1 {
+            return Ok(());
+        }
+        let after = frame.callsite + 1;
+        let mut gone = self.state.clone();
+        gone.frames.pop();
+        gone.set(Reg::R0, Value::constant(0));
+        self.push(after, gone)
+    }
+
     pub(crate) fn exit(&mut self) -> Check<Step> {
         if self.state.frames.len() == 1 {
-            self.read(Reg::R0)?;
+            let answer = self.read(Reg::R0)?;
             self.check_nothing_held("BPF_EXIT instruction in main prog")?;
+            if self.state.frame().function != 0 && !matches!(answer, Value::Number(_)) {
+                let found = answer.text();
+                let message = format!("At subprogram exit the register R0 is not a scalar value ({found})");
+                return self.refuse(Rule::GlobalFunction, message);
+            }
             return Ok(Step::End);
         }
         // A function that returns nothing leaves r0 unset, and so it arrives.

@@ -4,6 +4,7 @@ use weir_ebpf::ProgramType;
 use weir_ebpf::abi::MapKind;
 use weir_ebpf::abi::helper::{Helper, Returns};
 use weir_ebpf::abi::kfunc::{Callee, Kfunc};
+use weir_ebpf::abi::names::helper_name;
 use weir_ebpf::isa::Reg;
 
 use crate::compat;
@@ -100,7 +101,11 @@ impl Explorer<'_> {
 
     fn known_helper(&self, number: u32) -> Check<Helper> {
         let Some(helper) = Helper::new(number) else {
-            return self.refuse(Rule::HelperUnknown, format!("invalid func unknown#{number}"));
+            let message = match helper_name(number) {
+                Some(name) => format!("weir has no helper bpf_{name}#{number}"),
+                None => format!("invalid func unknown#{number}"),
+            };
+            return self.refuse(Rule::HelperUnknown, message);
         };
         let name = helper.name();
         if !helper.offered().to(self.program.kind) {
@@ -139,7 +144,7 @@ impl Explorer<'_> {
     fn finish_call(&mut self, callee: Callee, call: &Call) -> Check {
         self.put_made(call);
         let writes_skb = callee.is(Helper::DynptrWrite)
-            && call.object.is_some_and(|object| object.thing == Thing::Dynptr(View::Skb));
+            && call.object.is_some_and(|object| matches!(object.thing, Thing::Dynptr(View::Skb | View::Any)));
         let answer = match callee.returns() {
             Returns::Integer => Value::unknown(),
             Returns::Void => Value::NotInit,

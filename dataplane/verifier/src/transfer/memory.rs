@@ -98,7 +98,11 @@ impl Explorer<'_> {
     fn check_atomic_target(&self, base: Reg, verb: &str) -> Check {
         if let Value::Pointer(pointer) = self.read(base)? {
             let refused = match pointer.kind {
-                Kind::Context | Kind::Packet { .. } | Kind::PacketMeta { .. } | Kind::Socket => true,
+                Kind::Context
+                | Kind::Packet { .. }
+                | Kind::PacketMeta { .. }
+                | Kind::Socket
+                | Kind::ConstDynptr => true,
                 Kind::Stack { .. }
                 | Kind::PacketEnd
                 | Kind::Map(_)
@@ -167,7 +171,7 @@ impl Explorer<'_> {
                 self.check_region(touch.base, &pointer, touch.off, bytes, size, false)?;
                 Ok(any)
             }
-            Kind::PacketEnd | Kind::Map(_) | Kind::Function(_) | Kind::Socket => {
+            Kind::PacketEnd | Kind::Map(_) | Kind::ConstDynptr | Kind::Function(_) | Kind::Socket => {
                 let message = format!("R{} invalid mem access '{}'", touch.base.index(), pointer.text());
                 self.refuse(Rule::NotAPointer, message)
             }
@@ -207,7 +211,7 @@ impl Explorer<'_> {
                 self.note_access(Access::Memory)?;
                 self.check_region(touch.base, &pointer, touch.off, bytes, size, false)
             }
-            Kind::PacketEnd | Kind::Map(_) | Kind::Function(_) | Kind::Socket => {
+            Kind::PacketEnd | Kind::Map(_) | Kind::ConstDynptr | Kind::Function(_) | Kind::Socket => {
                 let message = format!("R{regno} invalid mem access '{}'", pointer.text());
                 self.refuse(Rule::NotAPointer, message)
             }
@@ -330,10 +334,6 @@ impl Explorer<'_> {
             let message = "BPF_LD_[ABS|IND] instructions not allowed for this program type";
             return self.refuse(Rule::LegacyPacket, message);
         }
-        if self.state.frames.len() > 1 {
-            let message = "weir takes BPF_LD_[ABS|IND] in the main function only";
-            return self.refuse(Rule::LegacyPacket, message);
-        }
         self.check_nothing_held("BPF_LD_[ABS|IND]")?;
         match self.read(Reg::R6)? {
             Value::Pointer(pointer) if pointer.kind == Kind::Context => {
@@ -347,6 +347,7 @@ impl Explorer<'_> {
         if let Some(reg) = index {
             self.read(reg)?;
         }
+        self.leave_with_zero()?;
         for reg in Reg::ARGS {
             self.state.set(reg, Value::NotInit);
         }

@@ -4,6 +4,7 @@ pub(crate) mod alu;
 pub(crate) mod argument;
 pub(crate) mod branch;
 pub(crate) mod function;
+pub(crate) mod global;
 pub(crate) mod helper;
 pub(crate) mod memory;
 pub(crate) mod object;

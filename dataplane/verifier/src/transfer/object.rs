@@ -66,6 +66,17 @@ impl Explorer<'_> {
 
     /// A dynptr, perhaps of a certain view.
     pub(crate) fn check_dynptr(&mut self, at: usize, wanted: Option<View>, call: &mut Call) -> Check {
+        if let Value::Pointer(pointer @ Pointer { kind: Kind::ConstDynptr, id, .. }) =
+            self.read(Reg::ARGS[at])?
+        {
+            if wanted.is_some() {
+                let message = "cannot pass pointer to const bpf_dynptr, the helper mutates it";
+                return self.refuse(Rule::Dynptr, message);
+            }
+            self.check_unmoved(Reg::ARGS[at], &pointer)?;
+            call.object = Some(Object { thing: Thing::Dynptr(View::Any), word: 0, id, reference: 0 });
+            return Ok(());
+        }
         let place = self.object_place(Reg::ARGS[at], "dynptr", DYNPTR_WORDS, Direction::Read)?;
         let found = self.stack_of(place).object_at(place.off, DYNPTR_WORDS);
         let Some((object, view)) = found.and_then(|object| Some((object, view_of(object)?))) else {
@@ -147,7 +158,7 @@ impl Explorer<'_> {
                 Some(original) => (DYNPTR_WORDS, original.reference),
                 None => (DYNPTR_WORDS, self.acquire()),
             },
-            Thing::Dynptr(View::Memory | View::Skb | View::Xdp) => (DYNPTR_WORDS, 0),
+            Thing::Dynptr(View::Memory | View::Skb | View::Xdp | View::Any) => (DYNPTR_WORDS, 0),
         };
         let object = Object { thing, word: 0, id: self.new_id(), reference };
         let frame = &mut self.state.frames[usize::from(place.frame)];
@@ -166,7 +177,7 @@ impl Explorer<'_> {
                     let message = "weir does not let an iterator be overwritten; end it first";
                     return self.refuse(Rule::Iterator, message);
                 }
-                Thing::Dynptr(View::Memory | View::Skb | View::Xdp) => {}
+                Thing::Dynptr(View::Memory | View::Skb | View::Xdp | View::Any) => {}
             }
             let frame = &mut self.state.frames[usize::from(frame)];
             Rc::make_mut(frame).stack.remove_objects(|other| other.id == object.id);

@@ -36,6 +36,7 @@ impl Explorer<'_> {
             | Kind::Map(_)
             | Kind::Record { .. }
             | Kind::Memory { .. }
+            | Kind::ConstDynptr
             | Kind::Function(_) => (strict, ""),
         };
         if !strict || size == 1 {

@@ -11,12 +11,16 @@ use std::sync::Arc;
 use weir_ebpf::Program;
 use weir_maps::Map;
 use weir_object::Object;
+use weir_oracle::kernel::{KernelSet, skip, verdict};
 use weir_sys::bpf::TestRun;
-use weir_tests::kernel::{KernelSet, skip, verdict};
-use weir_tests::program::root;
 use weir_verifier::{Reject, Verified, verify};
 use weir_vm::test_run::{Input, test_run};
 use weir_vm::{Engine, Loaded, ProgramTable, Run, TestEnv};
+
+/// Where the objects lie.
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus/language")
+}
 
 /// An object with what its source says of it.
 struct Part {
@@ -28,7 +32,7 @@ struct Part {
 
 impl Part {
     fn read(name: &str) -> Self {
-        let path = root().join("tests/corpus/language").join(format!("{name}.bpf.o"));
+        let path = folder().join(format!("{name}.bpf.o"));
         let object = Object::parse(&std::fs::read(&path).unwrap()).unwrap();
         let source = std::fs::read_to_string(path.with_extension("c")).unwrap();
         let said =
@@ -151,8 +155,7 @@ fn refused(part: &Part, program: &Arc<Program>, kernel: bool) {
 #[test]
 fn all_are_tried() {
     let source = include_str!("language.rs");
-    let folder = root().join("tests/corpus/language");
-    for entry in std::fs::read_dir(folder).unwrap() {
+    for entry in std::fs::read_dir(folder()).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(name) = name.strip_suffix(".bpf.c") else { continue };
@@ -169,4 +172,9 @@ fn iterators_count() {
 #[test]
 fn dynptrs_view() {
     check("dynptr");
+}
+
+#[test]
+fn global_functions_are_proven_alone() {
+    check("global");
 }
