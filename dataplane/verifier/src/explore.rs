@@ -14,13 +14,12 @@ use crate::lint::Lint;
 use crate::liveness::{Liveness, reads};
 use crate::log::Log;
 use crate::prune::{Seen, Visit};
-use crate::record::recorded;
 use crate::reject::Reject;
 use crate::relevance::Relevance;
 use crate::rule::Rule;
 use crate::shape::{Shape, written};
 use crate::state::State;
-use crate::states::{RecordedState, STATES_MAX};
+use crate::states::STATES_MAX;
 use crate::transfer::global::Global;
 use crate::value::{Id, Value};
 use crate::{Options, Stats};
@@ -80,8 +79,9 @@ pub(crate) struct Explorer<'a> {
     pub(crate) came_back: bool,
     /// Deepest byte of stack used by each function.
     pub(crate) stack_used: Vec<u32>,
-    /// The states before each instruction; empty when they are not asked for.
-    pub(crate) recorded: Vec<Vec<RecordedState>>,
+    /// The states before each instruction, with the kept states they come from; empty when they are not
+    /// asked for.
+    pub(crate) recorded: Vec<Vec<(Option<usize>, State)>>,
     /// Which global functions are proven by themselves, and how far that is.
     pub(crate) globals: Vec<Global>,
     /// Call instructions that were walked before.
@@ -172,7 +172,7 @@ impl<'a> Explorer<'a> {
             if let Some(states) = self.recorded.get_mut(self.slot)
                 && states.len() <= STATES_MAX
             {
-                states.push(recorded(&self.state));
+                states.push((self.seen.parent, self.state.clone()));
             }
             match self.logged_step()? {
                 Step::To(slot) => self.slot = slot,

@@ -28,6 +28,7 @@ pub mod facts;
 mod lint;
 mod liveness;
 mod log;
+mod precision;
 mod prune;
 mod record;
 mod reject;
@@ -138,8 +139,7 @@ fn walk(ground: &Ground<'_>, careful: bool) -> Result<Proof, Box<Reject>> {
         let story = Trail { program, shape, slots: &explorer.trail }.tell(&reject.message);
         Box::new(Reject { stats, story, log: log.text.clone(), ..*reject })
     })?;
-    let recorded = std::mem::take(&mut explorer.recorded);
-    let states = ground.options.record_states.then(|| States::new(recorded));
+    let states = ground.options.record_states.then(|| record::states(&mut explorer));
     let lints = std::mem::take(&mut explorer.lints);
     let facts = depth::finish(ground, explorer)?;
     Ok(Proof { facts, stats, log: log.text, lints, states })

@@ -1,10 +1,10 @@
 //! Cutting off paths that reach a state already proven safe (`is_state_visited`).
 //!
 //! A state is kept at some of the prune points, with a link to the kept state it came from. It may
-//! cut off others once every path from it was walked to its end: then anything it covers is safe
-//! and terminates. A state that comes round to itself on its own path is an infinite loop; only
-//! `may_goto` and callbacks, which count their turns when they run, may come round, and a path that asked
-//! the same iterator for its next number in between.
+//! cut off others once every path from it was walked to its end: then anything it covers, as far as
+//! `precision` found that it matters, is safe and terminates. A state that comes round to itself on its
+//! own path is an infinite loop; only `may_goto` and callbacks, which count their turns when they run, may
+//! come round, and a path that asked the same iterator for its next number in between.
 
 use std::rc::Rc;
 
@@ -14,6 +14,7 @@ use weir_ebpf::isa::{Insn, Reg};
 
 use crate::explore::{Check, Explorer};
 use crate::facts::RegSet;
+use crate::precision::{Roots, root};
 use crate::relevance::Needs;
 use crate::rule::Rule;
 use crate::stack::Slot;
@@ -30,10 +31,14 @@ pub(crate) enum Visit {
 }
 
 /// A state that is kept.
-struct Kept {
+pub(crate) struct Kept {
     state: State,
     /// The kept state that it came from.
-    parent: Option<usize>,
+    pub(crate) parent: Option<usize>,
+    /// By place: the roots that its numbers had in that one.
+    pub(crate) origins: Vec<Roots>,
+    /// Which of its numbers mattered so far.
+    pub(crate) demanded: Roots,
     /// Paths from here that were not walked to their end.
     open: u32,
     hits: u32,
@@ -42,7 +47,7 @@ struct Kept {
 
 /// The states that are kept.
 pub(crate) struct Seen {
-    kept: Vec<Kept>,
+    pub(crate) kept: Vec<Kept>,
     by_slot: Vec<Vec<usize>>,
     /// The kept state that the path being walked comes from.
     pub(crate) parent: Option<usize>,
@@ -101,9 +106,11 @@ impl Seen {
         }
     }
 
-    fn keep(&mut self, slot: usize, state: State) {
+    fn keep(&mut self, slot: usize, state: &mut State) {
         let parent = self.parent;
-        self.kept.push(Kept { state, parent, open: 1, hits: 0, misses: 0 });
+        let (origins, demanded) = (root(state), Roots::NONE);
+        let state = state.clone();
+        self.kept.push(Kept { state, parent, origins, demanded, open: 1, hits: 0, misses: 0 });
         let at = self.kept.len() - 1;
         self.by_slot[slot].push(at);
         self.parent = Some(at);
@@ -177,14 +184,15 @@ impl Explorer<'_> {
                         && old.state.frame().invocation == new.frame().invocation
                         && old.state.frame().turns < new.frame().turns;
                 if turned {
-                    if covers(&old.state, new, Exactness::Covering) {
+                    if covers(&old.state, new, Exactness::Covering(Roots::ALL)).is_some() {
                         self.seen.kept[at].hits += 1;
+                        self.seen.demand_round(at);
                         return Ok(Visit::Known);
                     }
                 } else if old.state.may_goto_turns == new.may_goto_turns
                     && old.state.callback_turns == new.callback_turns
                     && old.state.iterator_turns == new.iterator_turns
-                    && covers(&old.state, new, Exactness::Same)
+                    && covers(&old.state, new, Exactness::Same).is_some()
                 {
                     let message = format!("infinite loop detected at insn {slot}");
                     return self.refuse(Rule::InfiniteLoop, message);
@@ -193,8 +201,9 @@ impl Explorer<'_> {
                 if !forced && jumps < 20 && walked < 100 {
                     keep = false;
                 }
-            } else if covers(&old.state, new, Exactness::Covering) {
+            } else if let Some(roots) = covers(&old.state, new, Exactness::Covering(old.demanded)) {
                 self.seen.kept[at].hits += 1;
+                self.seen.demand(roots);
                 return Ok(Visit::Known);
             }
             let old = &mut self.seen.kept[at];
@@ -212,7 +221,7 @@ impl Explorer<'_> {
             if self.seen.kept.len() >= KEPT_MAX {
                 return self.too_large();
             }
-            self.seen.keep(slot, self.state.clone());
+            self.seen.keep(slot, &mut self.state);
             self.seen.last_jumps = self.jumps;
             self.seen.last_processed = self.processed();
         }

@@ -1,34 +1,51 @@
 //! Turning states of a walk into the ones that others may see.
 
+use crate::explore::Explorer;
+use crate::precision::Roots;
+use crate::scalar::Scalar;
 use crate::stack::{Byte, Slot};
 use crate::state::{Frame, State};
-use crate::states::{Abstract, FrameState, RecordedState, StackByte, StackSlot, Target};
+use crate::states::{Abstract, FrameState, RecordedState, StackByte, StackSlot, States, Target};
 use crate::value::{Kind, Value};
 
-/// A state as others see it.
-pub(crate) fn recorded(state: &State) -> RecordedState {
-    RecordedState { frames: state.frames.iter().map(|frame| frame_state(frame)).collect() }
+/// The states of a walk that is over, as others see them.
+pub(crate) fn states(explorer: &mut Explorer<'_>) -> States {
+    let recorded = std::mem::take(&mut explorer.recorded);
+    let seen = |states: Vec<(Option<usize>, State)>| {
+        let as_seen = |(parent, state): &(_, State)| recorded_state(state, explorer.seen.demanded(*parent));
+        states.iter().map(as_seen).collect()
+    };
+    States::new(recorded.into_iter().map(seen).collect())
 }
 
-fn frame_state(frame: &Frame) -> FrameState {
-    let regs = frame.regs.each_ref().map(seen);
+/// A state as others see it. A number with roots that did not matter was compared with nothing when paths
+/// were cut off, so on those it may be another.
+fn recorded_state(state: &State, mattered: Roots) -> RecordedState {
+    RecordedState { frames: state.frames.iter().map(|frame| frame_state(frame, mattered)).collect() }
+}
+
+fn frame_state(frame: &Frame, mattered: Roots) -> FrameState {
+    let regs = frame.regs.each_ref().map(|value| seen(value, mattered));
     let known = frame.stack.slots().iter().enumerate().filter(|(_, slot)| **slot != Slot::EMPTY);
-    let stack = known.map(|(index, slot)| stack_slot(index, slot)).collect();
+    let stack = known.map(|(index, slot)| stack_slot(index, slot, mattered)).collect();
     FrameState { function: frame.function, callsite: frame.callsite, regs, stack }
 }
 
-fn stack_slot(index: usize, slot: &Slot) -> StackSlot {
+fn stack_slot(index: usize, slot: &Slot, mattered: Roots) -> StackSlot {
     let bytes = slot.bytes.map(|byte| match byte {
         Byte::Invalid | Byte::Misc => StackByte::Any,
         Byte::Zero => StackByte::Zero,
         Byte::Spill => StackByte::Spilled,
     });
-    StackSlot { off: -8 * (index as i32 + 1), bytes, spilled: seen(&slot.spilled) }
+    StackSlot { off: -8 * (index as i32 + 1), bytes, spilled: seen(&slot.spilled, mattered) }
 }
 
-fn seen(value: &Value) -> Abstract {
+fn seen(value: &Value, mattered: Roots) -> Abstract {
     match value {
         Value::NotInit => Abstract::NotInit,
+        Value::Number(number) if !number.roots.is_within(mattered) => {
+            Abstract::Number { range: Scalar::unknown(), link: 0, delta: 0 }
+        }
         Value::Number(number) => {
             Abstract::Number { range: number.range, link: number.id, delta: number.delta }
         }

@@ -12,6 +12,7 @@
 
 use weir_ebpf::abi::MAX_STACK;
 
+use crate::precision::Roots;
 use crate::scalar::Scalar;
 use crate::value::{Id, Number, Value};
 use weir_ebpf::isa::{AluOp, Width};
@@ -150,7 +151,12 @@ fn cut(number: Number, bytes: u32) -> Number {
     if number.range.umax() <= mask {
         return number;
     }
-    Number::new(Scalar::alu(AluOp::And, Width::W64, &number.range, &Scalar::constant(mask)))
+    number.made_into(Scalar::alu(AluOp::And, Width::W64, &number.range, &Scalar::constant(mask)))
+}
+
+/// The number 0 that these had a part in.
+fn zero_of(roots: Roots) -> Value {
+    Value::Number(Number { roots, ..Number::new(Scalar::constant(0)) })
 }
 
 impl Stack {
@@ -291,20 +297,28 @@ impl Stack {
             return Ok(Value::Number(cut(number, size)));
         }
         let zero = |&byte: &Byte| byte == Byte::Zero || byte == Byte::Spill && slot.spilled.is_null();
-        Ok(if bytes.iter().all(zero) { Value::constant(0) } else { Value::unknown() })
+        Ok(if bytes.iter().all(zero) { zero_of(slot.spilled.roots()) } else { Value::unknown() })
     }
 
-    /// Whether every byte of `from..to` is zero.
-    pub(crate) fn all_zero(&self, from: i64, to: i64) -> bool {
-        (from..to).all(|off| {
+    /// Zero, if every byte of `from..to` is.
+    pub(crate) fn all_zero(&self, from: i64, to: i64) -> Option<Value> {
+        let mut roots = Roots::NONE;
+        for off in from..to {
             let (index, at) = place(off);
             let slot = self.slot(index);
             match slot.bytes[at] {
-                Byte::Zero => true,
-                Byte::Spill => slot.spilled.is_null(),
-                Byte::Invalid | Byte::Misc => false,
+                Byte::Zero => {}
+                Byte::Spill if slot.spilled.is_null() => roots = roots.with(slot.spilled.roots()),
+                Byte::Spill | Byte::Invalid | Byte::Misc => return None,
             }
-        })
+        }
+        Some(zero_of(roots))
+    }
+
+    /// The roots of what is spilled in the slots of `from..to`.
+    pub(crate) fn roots(&self, from: i64, to: i64) -> Roots {
+        let spilled = |off| self.slot(place(off).0).spilled.roots();
+        (from..to).map(spilled).fold(Roots::NONE, Roots::with)
     }
 
     /// Something was written somewhere in `from..to`: each byte may hold anything, or what it held.

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use weir_ebpf::Reg;
 
+use crate::precision::Roots;
 use crate::stack::Stack;
 use crate::value::{Id, Kind, MapRef, Pointer, Value};
 
@@ -126,6 +127,21 @@ impl State {
             frame.regs.iter().for_each(&mut look);
             frame.stack.slots().iter().for_each(|slot| look(&slot.spilled));
         }
+    }
+
+    /// The roots of these numbers, and of all that are linked to them.
+    pub(crate) fn roots_linked(&self, left: &Value, right: &Value) -> Roots {
+        let id = |value: &Value| match value {
+            Value::Number(number) => number.id,
+            Value::NotInit | Value::Pointer(_) => 0,
+        };
+        let mut roots = left.roots().with(right.roots());
+        self.each(|value| {
+            if id(value) != 0 && (id(value) == id(left) || id(value) == id(right)) {
+                roots = roots.with(value.roots());
+            }
+        });
+        roots
     }
 
     /// Goes over every pointer of every frame.

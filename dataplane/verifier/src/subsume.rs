@@ -3,6 +3,7 @@
 //! Names (ids) are compared up to renaming: what is tied together in the old state must be tied
 //! together in the new one (`states_equal`, `regsafe`, `check_ids`).
 
+use crate::precision::Roots;
 use crate::stack::{Byte, Object, Slot, Stack, Thing};
 use crate::state::{Frame, State};
 use crate::value::{Id, Kind, Number, Pointer, Value};
@@ -10,8 +11,8 @@ use crate::value::{Id, Kind, Number, Pointer, Value};
 /// How alike two states must be.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exactness {
-    /// The old covers the new.
-    Covering,
+    /// The old covers the new, as far as these numbers of the old go; the others can be any number.
+    Covering(Roots),
     /// They are the same, as far as that can be told.
     Same,
 }
@@ -20,6 +21,8 @@ pub(crate) enum Exactness {
 struct Names {
     pairs: Vec<(Id, Id)>,
     exactness: Exactness,
+    /// The roots of the new numbers that had to be what they are.
+    roots: Roots,
 }
 
 impl Names {
@@ -40,28 +43,42 @@ impl Names {
         true
     }
 
+    fn covering(&self) -> bool {
+        matches!(self.exactness, Exactness::Covering(_))
+    }
+
+    /// Whether what was spilled in the old state is a number that did not matter, and the new slot has
+    /// some number there, written in whatever way.
+    fn any_number(&self, old: &Value, new: &Slot) -> bool {
+        match (self.exactness, old) {
+            (Exactness::Covering(wanted), Value::Number(old)) => !old.matters(wanted) && !new.holds_pointer(),
+            _ => false,
+        }
+    }
+
     /// For linked numbers: an old number that was linked to nothing covers a linked one.
     fn agree_linked(&mut self, old: &Number, new: &Number) -> bool {
         old.id == 0 || old.delta == new.delta && new.id != 0 && self.agree(old.id, new.id)
     }
 }
 
-/// Whether the old state covers the new one.
-pub(crate) fn covers(old: &State, new: &State, exactness: Exactness) -> bool {
+/// Whether the old state covers the new one; and if so, the roots of the new one's numbers that it takes.
+pub(crate) fn covers(old: &State, new: &State, exactness: Exactness) -> Option<Roots> {
     if old.frames.len() != new.frames.len() || old.references.len() != new.references.len() {
-        return false;
+        return None;
     }
-    let mut names = Names { pairs: Vec::new(), exactness };
+    let mut names = Names { pairs: Vec::new(), exactness, roots: Roots::NONE };
     let references = old.references.iter().zip(&new.references);
     if !references.clone().all(|(o, n)| o.slot == n.slot && names.agree(o.id, n.id)) {
-        return false;
+        return None;
     }
     match (old.lock, new.lock) {
         (None, None) => {}
         (Some(o), Some(n)) if o.map == n.map && names.agree(o.id, n.id) => {}
-        _ => return false,
+        _ => return None,
     }
-    old.frames.iter().zip(&new.frames).all(|(old, new)| frame_covers(old, new, &mut names))
+    let covered = old.frames.iter().zip(&new.frames).all(|(old, new)| frame_covers(old, new, &mut names));
+    covered.then_some(names.roots)
 }
 
 fn frame_covers(old: &Frame, new: &Frame, names: &mut Names) -> bool {
@@ -69,7 +86,7 @@ fn frame_covers(old: &Frame, new: &Frame, names: &mut Names) -> bool {
         && old.callsite == new.callsite
         && old.callback == new.callback
         // The old one may have taken more turns from here, not fewer.
-        && (old.turns == new.turns || names.exactness == Exactness::Covering && old.turns < new.turns)
+        && (old.turns == new.turns || names.covering() && old.turns < new.turns)
         && old.regs.iter().zip(&new.regs).all(|(old, new)| value_covers(old, new, names))
         && stack_covers(&old.stack, &new.stack, names)
 }
@@ -78,9 +95,13 @@ fn value_covers(old: &Value, new: &Value, names: &mut Names) -> bool {
     match (old, new) {
         (Value::NotInit, Value::NotInit) => true,
         // What was not readable was not read.
-        (Value::NotInit, _) => names.exactness == Exactness::Covering,
+        (Value::NotInit, _) => names.covering(),
         (Value::Number(old), Value::Number(new)) => match names.exactness {
-            Exactness::Covering => new.range.is_subset_of(&old.range) && names.agree_linked(old, new),
+            Exactness::Covering(wanted) if !old.matters(wanted) => true,
+            Exactness::Covering(_) => {
+                names.roots = names.roots.with(new.roots);
+                new.range.is_subset_of(&old.range) && names.agree_linked(old, new)
+            }
             Exactness::Same => old.range == new.range && names.agree_linked(old, new),
         },
         (Value::Pointer(old), Value::Pointer(new)) => pointer_covers(old, new, names),
@@ -96,13 +117,13 @@ fn pointer_covers(old: &Pointer, new: &Pointer, names: &mut Names) -> bool {
         ) => (ob, ow, op) == (nb, nw, np) && names.agree(od, nd),
         (Kind::Packet { range: old }, Kind::Packet { range: new })
         | (Kind::PacketMeta { range: old }, Kind::PacketMeta { range: new }) => match names.exactness {
-            Exactness::Covering => old <= new,
+            Exactness::Covering(_) => old <= new,
             Exactness::Same => old == new,
         },
         (old, new) => old == new,
     };
     let vars = match names.exactness {
-        Exactness::Covering => new.var.is_subset_of(&old.var),
+        Exactness::Covering(_) => new.var.is_subset_of(&old.var),
         Exactness::Same => new.var == old.var,
     };
     kinds
@@ -140,7 +161,7 @@ fn slot_covers(old: &Slot, new: &Slot, names: &mut Names) -> bool {
         return false;
     }
     let (of_old, of_new) = (old.spilled_bytes(), new.spilled_bytes());
-    if of_old > 0 {
+    if of_old > 0 && !names.any_number(&old.spilled, new) {
         // A whole spill covers only a whole spill; a zero may also be spilled as plain zeros.
         let same = of_new == of_old && value_covers(&old.spilled, &new.spilled, names);
         let zeros = matches!(old.spilled, Value::Number(number) if number.id == 0 && number.range.contains(0))
@@ -151,7 +172,11 @@ fn slot_covers(old: &Slot, new: &Slot, names: &mut Names) -> bool {
     }
     (of_old..8).all(|at| match old.bytes[at] {
         Byte::Invalid | Byte::Misc => true,
-        Byte::Zero => new.bytes[at] == Byte::Zero || at < of_new && new.spilled.is_null(),
+        Byte::Zero if new.bytes[at] == Byte::Zero => true,
+        Byte::Zero => {
+            names.roots = names.roots.with(new.spilled.roots());
+            at < of_new && new.spilled.is_null()
+        }
         Byte::Spill => false,
     })
 }

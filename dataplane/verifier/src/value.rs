@@ -3,6 +3,7 @@
 use weir_ebpf::MapSpec;
 use weir_ebpf::Program;
 
+use crate::precision::Roots;
 use crate::scalar::Scalar;
 
 /// Names things that are known to be the same: linked numbers, packet positions, lookups, references.
@@ -35,12 +36,24 @@ pub(crate) struct Number {
     pub(crate) id: Id,
     /// See `id`.
     pub(crate) delta: i32,
+    /// The numbers of the kept state before that had a part in it.
+    pub(crate) roots: Roots,
 }
 
 impl Number {
     /// A number that is linked to no other.
     pub(crate) const fn new(range: Scalar) -> Self {
-        Self { range, id: 0, delta: 0 }
+        Self { range, id: 0, delta: 0, roots: Roots::NONE }
+    }
+
+    /// Whether it is, in a kept state, among the numbers that matter. What is unknown was never asked to be more.
+    pub(crate) const fn matters(&self, wanted: Roots) -> bool {
+        self.roots.meets(wanted)
+    }
+
+    /// A number that was made of this one, and is linked to none.
+    pub(crate) const fn made_into(&self, range: Scalar) -> Self {
+        Self { range, id: 0, delta: 0, roots: self.roots }
     }
 }
 
@@ -227,6 +240,15 @@ impl Value {
         match self {
             Value::Number(number) => number.range.as_constant(),
             Value::NotInit | Value::Pointer(_) => None,
+        }
+    }
+
+    /// The numbers of the kept state that had a part in it. Pointers have none: they are compared whole, and
+    /// what moved them was demanded.
+    pub(crate) fn roots(&self) -> Roots {
+        match self {
+            Value::Number(number) => number.roots,
+            Value::NotInit | Value::Pointer(_) => Roots::NONE,
         }
     }
 

@@ -78,7 +78,7 @@ impl Explorer<'_> {
         }
         if !whole {
             value = match value {
-                Value::Number(number) => Value::ranged(number.range.mov32()),
+                Value::Number(number) => Value::Number(number.made_into(number.range.mov32())),
                 Value::Pointer(_) | Value::NotInit => Value::ranged(Scalar::unknown().mov32()),
             };
         }
@@ -99,7 +99,7 @@ impl Explorer<'_> {
 
     pub(crate) fn movsx(&mut self, width: Width, from: Size, dst: Reg, src: Reg) -> Check {
         let value = match self.read(src)? {
-            Value::Number(number) => Value::ranged(number.range.movsx(width, from)),
+            Value::Number(number) => Value::Number(number.made_into(number.range.movsx(width, from))),
             Value::Pointer(_) | Value::NotInit => Value::ranged(Scalar::unknown().movsx(width, from)),
         };
         self.state.set(dst, value);
@@ -108,19 +108,19 @@ impl Explorer<'_> {
 
     pub(crate) fn neg(&mut self, width: Width, dst: Reg) -> Check {
         let value = match self.read(dst)? {
-            Value::Number(number) => number.range.neg(width),
-            Value::Pointer(_) | Value::NotInit => Scalar::unknown().neg(width),
+            Value::Number(number) => number.made_into(number.range.neg(width)),
+            Value::Pointer(_) | Value::NotInit => Number::new(Scalar::unknown().neg(width)),
         };
-        self.state.set(dst, Value::ranged(value));
+        self.state.set(dst, Value::Number(value));
         Ok(())
     }
 
     pub(crate) fn swap(&mut self, kind: SwapKind, size: Size, dst: Reg) -> Check {
         let value = match self.read(dst)? {
-            Value::Number(number) => number.range.swap(kind, size),
-            Value::Pointer(_) | Value::NotInit => Scalar::unknown().swap(kind, size),
+            Value::Number(number) => number.made_into(number.range.swap(kind, size)),
+            Value::Pointer(_) | Value::NotInit => Number::new(Scalar::unknown().swap(kind, size)),
         };
-        self.state.set(dst, Value::ranged(value));
+        self.state.set(dst, Value::Number(value));
         Ok(())
     }
 
@@ -154,6 +154,7 @@ impl Explorer<'_> {
         pointer_is_source: bool,
     ) -> Check<Value> {
         let regno = dst.index();
+        self.demand(&Value::Number(by));
         if width == Width::W32 {
             if op == AluOp::Sub {
                 return Ok(Value::ranged(Scalar::unknown().mov32()));
@@ -279,13 +280,14 @@ impl Explorer<'_> {
 /// Arithmetic on two numbers. Adding a constant keeps the link; everything else breaks it.
 fn number(op: AluOp, width: Width, left: Number, right: Number) -> Number {
     let range = Scalar::alu(op, width, &left.range, &right.range);
+    let roots = left.roots.with(right.roots);
     let linked = || -> Option<Number> {
         let by = right.range.as_constant()? as i64;
         if op != AluOp::Add || width != Width::W64 || left.id == 0 {
             return None;
         }
         let delta = i32::try_from(i64::from(left.delta).checked_add(by)?).ok()?;
-        Some(Number { range, id: left.id, delta })
+        Some(Number { range, id: left.id, delta, roots })
     };
-    linked().unwrap_or(Number::new(range))
+    linked().unwrap_or(Number { roots, ..Number::new(range) })
 }

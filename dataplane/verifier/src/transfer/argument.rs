@@ -68,6 +68,11 @@ impl Explorer<'_> {
             return Ok(());
         }
         let value = self.read(reg)?;
+        // Only what is passed on unseen may be any number.
+        let index = callee.is(Helper::TailCall) && at == 2;
+        if !matches!(args[at], Arg::Anything | Arg::Number) || index {
+            self.demand(&value);
+        }
         match args[at] {
             Arg::DontCare => Ok(()),
             Arg::Anything => {
@@ -219,8 +224,11 @@ impl Explorer<'_> {
             && off % 4 == 0
         {
             let stack = &self.state.frames[usize::from(frame)].stack;
-            let key = stack.read(off, 4).ok().and_then(|value| value.as_constant());
-            call.index = key.map(|key| key as u32);
+            let key = stack.read(off, 4).unwrap_or(Value::NotInit);
+            call.index = key.as_constant().map(|key| key as u32);
+            if call.index.is_some() {
+                self.demand(&key);
+            }
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use weir_ebpf::isa::{AluOp, Cond, Reg, Source, Width};
 
 use crate::explore::{Check, Explorer, Step};
+use crate::precision::Roots;
 use crate::scalar::Scalar;
 use crate::state::State;
 use crate::value::{Id, Kind, Number, Pointer, Value};
@@ -25,6 +26,7 @@ impl Explorer<'_> {
         let target = (self.slot as i64 + 1 + i64::from(off)) as usize;
         let same = src == Source::Reg(dst);
         let decided = decide(width, cond, &left, &right);
+        let mut deciding = if decided.is_some() { left.roots().with(right.roots()) } else { Roots::NONE };
         let mut taken = (decided != Some(false)).then(|| self.state.clone());
         let mut fallen = (decided != Some(true)).then(|| self.state.clone());
         for (way, holds) in [(&mut taken, true), (&mut fallen, false)] {
@@ -43,8 +45,10 @@ impl Explorer<'_> {
             };
             if !possible {
                 *way = None;
+                deciding = deciding.with(self.state.roots_linked(&left, &right));
             }
         }
+        self.seen.demand(deciding);
         let ways = &mut self.facts.insns[self.slot].ways;
         ways.taken |= taken.is_some();
         ways.fallen |= fallen.is_some();
@@ -96,11 +100,18 @@ fn learn_numbers(
     let Some((l, r)) = Scalar::refine(cond, width, holds, &left.range, &right.range) else {
         return false;
     };
-    state.set(dst, Value::Number(Number { range: l, ..left }));
+    let roots = left.roots.with(right.roots);
+    let (l, r) = (narrowed(&left, l, roots), narrowed(&right, r, roots));
+    state.set(dst, Value::Number(l));
     if let Source::Reg(src) = src {
-        state.set(src, Value::Number(Number { range: r, ..right }));
+        state.set(src, Value::Number(r));
     }
-    spread(state, Number { range: l, ..left }) && spread(state, Number { range: r, ..right })
+    spread(state, l) && spread(state, r)
+}
+
+/// A number of which more is known, by what these had a part in.
+fn narrowed(number: &Number, range: Scalar, roots: Roots) -> Number {
+    if number.range == range { *number } else { Number { range, roots, ..*number } }
 }
 
 /// Carries what is known of a number to those linked to it. `false`: they contradict each other.
@@ -117,7 +128,7 @@ fn spread(state: &mut State, known: Number) -> bool {
         let apart = i64::from(number.delta) - i64::from(known.delta);
         let range = Scalar::alu(AluOp::Add, Width::W64, &known.range, &Scalar::constant(apart as u64));
         match number.range.meet(&range) {
-            Some(range) => number.range = range,
+            Some(range) => *number = narrowed(number, range, number.roots.with(known.roots)),
             None => possible = false,
         }
     });

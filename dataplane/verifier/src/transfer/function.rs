@@ -47,6 +47,10 @@ impl Explorer<'_> {
     /// the call itself, where one more turn is taken or none.
     pub(crate) fn push_callback(&mut self, helper: Helper, call: &Call) -> Check {
         let Some(function) = call.callback else { return Ok(()) };
+        if helper == Helper::Loop {
+            let turns = *self.state.reg(Reg::R1);
+            self.demand(&turns);
+        }
         if helper == Helper::Loop && u64::from(self.state.frame().turns) >= self.range_of(Reg::R1).umax() {
             self.state.frame_mut().turns = 0;
             return Ok(());
@@ -157,7 +161,8 @@ impl Explorer<'_> {
         }
     }
 
-    fn check_callback_answer(&self, answer: &Value) -> Check {
+    fn check_callback_answer(&mut self, answer: &Value) -> Check {
+        self.demand(answer);
         let range = match answer {
             Value::Number(number) => number.range,
             Value::Pointer(_) | Value::NotInit => Scalar::unknown(),

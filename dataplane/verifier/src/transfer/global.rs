@@ -66,6 +66,10 @@ impl Explorer<'_> {
     fn check_param(&mut self, function: usize, at: usize, param: Param, call: &mut Call) -> Check {
         let reg = Reg::ARGS[at];
         let value = self.read(reg)?;
+        if param != Param::Number {
+            // That it is 0 may make it null.
+            self.demand(&value);
+        }
         match param {
             Param::Number => match value {
                 Value::Number(_) => Ok(()),

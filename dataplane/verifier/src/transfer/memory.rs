@@ -33,7 +33,7 @@ impl Explorer<'_> {
         let loaded = self.load_value(touch)?;
         let value = match loaded {
             Value::Number(number) if signed => {
-                Value::ranged(number.range.movsx(weir_ebpf::isa::Width::W64, touch.size))
+                Value::Number(number.made_into(number.range.movsx(weir_ebpf::isa::Width::W64, touch.size)))
             }
             Value::Pointer(_) if signed => {
                 let message =
@@ -284,8 +284,8 @@ impl Explorer<'_> {
                 Err(BadFill::PointerPart) => self.refuse(Rule::StackBounds, "invalid size of register fill"),
             };
         }
-        let zero = stack.all_zero(from, to);
-        Ok(if zero { Value::constant(0) } else { Value::ranged(Scalar::from_load(touch.size, false)) })
+        let any = Value::ranged(Scalar::from_load(touch.size, false));
+        Ok(stack.all_zero(from, to).unwrap_or(any))
     }
 
     fn store_stack(&mut self, touch: Touch, pointer: &Pointer, frame: u8, value: Value) -> Check {
@@ -303,6 +303,14 @@ impl Explorer<'_> {
             if usize::from(frame) != current && matches!(stored.kind, Kind::Stack { .. }) {
                 let message = "cannot spill pointers to stack into stack frame of the caller";
                 return self.refuse(Rule::ReturnsStack, message);
+            }
+        }
+        if value.is_null() {
+            // It is kept as zero bytes, which are compared for what they are; and so are those it leaves.
+            self.demand(&value);
+            if !known {
+                let roots = self.state.frames[usize::from(frame)].stack.roots(from, to);
+                self.seen.demand(roots);
             }
         }
         let stack = &mut std::rc::Rc::make_mut(&mut self.state.frames[usize::from(frame)]).stack;
