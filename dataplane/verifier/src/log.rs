@@ -201,7 +201,7 @@ fn pointer_text(program: &Program, pointer: &Pointer) -> String {
         | Kind::MapKey(_)
         | Kind::ConstDynptr
         | Kind::Function(_)
-        | Kind::Socket => {}
+        | Kind::Socket(_) => {}
     }
     match pointer.var.as_constant() {
         Some(0) => {}

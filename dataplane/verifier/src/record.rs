@@ -73,6 +73,6 @@ fn target(kind: Kind) -> Target {
         Kind::Memory { bytes, .. } => Target::Memory { bytes },
         Kind::ConstDynptr => Target::ConstDynptr,
         Kind::Function(function) => Target::Function(function as usize),
-        Kind::Socket => Target::Socket,
+        Kind::Socket(_) => Target::Socket,
     }
 }

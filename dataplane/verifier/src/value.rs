@@ -57,6 +57,56 @@ impl Number {
     }
 }
 
+/// Which structure a pointer to a socket shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SocketView {
+    /// `struct bpf_sock`, of a socket in any state: addresses and ports only.
+    Common,
+    /// `struct bpf_sock`.
+    Full,
+    /// `struct bpf_tcp_sock`.
+    Tcp,
+    /// `struct bpf_xdp_sock`.
+    Xdp,
+}
+
+impl SocketView {
+    /// The kernel's word for it.
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
+            SocketView::Common => "sock_common",
+            SocketView::Full => "sock",
+            SocketView::Tcp => "tcp_sock",
+            SocketView::Xdp => "xdp_sock",
+        }
+    }
+
+    /// Whether this much may be read there (`bpf_sock_is_valid_access` and its siblings, net/core/filter.c).
+    pub(crate) const fn may_read(self, off: i64, size: i64) -> bool {
+        if off < 0 || off % size != 0 {
+            return false;
+        }
+        match self {
+            SocketView::Common => !matches!(off, 8..20) && SocketView::Full.may_read(off, size),
+            SocketView::Full => match off {
+                // The destination port has two bytes, and two of padding that only a read of all four sees.
+                48..50 => size <= 2 || off == 48 && size == 4,
+                50..52 => false,
+                // Interface, mark and priority whole; what describes the connection in parts too.
+                0..4 | 16..24 => size == 4,
+                4..80 => size <= 4,
+                _ => false,
+            },
+            SocketView::Tcp => match off {
+                80 | 88 => size == 8,
+                0..80 | 96..112 => size == 4,
+                _ => false,
+            },
+            SocketView::Xdp => off == 0 && size == 4,
+        }
+    }
+}
+
 /// What a pointer points to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -105,8 +155,8 @@ pub(crate) enum Kind {
     ConstDynptr,
     /// A function of the program, by index.
     Function(u32),
-    /// A socket.
-    Socket,
+    /// A socket, as much of it as is known to be there.
+    Socket(SocketView),
 }
 
 impl Kind {
@@ -131,7 +181,7 @@ impl Kind {
             Kind::Memory { writable: false, .. } => "rdonly_mem",
             Kind::ConstDynptr => "dynptr_ptr",
             Kind::Function(_) => "func",
-            Kind::Socket => "sock_common",
+            Kind::Socket(view) => view.text(),
         }
     }
 }
@@ -178,7 +228,7 @@ impl Pointer {
         let solid = match self.kind {
             Kind::MapValue(_)
             | Kind::MapKey(_)
-            | Kind::Socket
+            | Kind::Socket(_)
             | Kind::Map(_)
             | Kind::Record { .. }
             | Kind::Memory { .. } => true,

@@ -42,6 +42,10 @@ pub enum Arg {
     Record,
     /// The spin lock inside a map value.
     SpinLock,
+    /// A socket of any kind (`ARG_PTR_TO_BTF_ID_SOCK_COMMON`).
+    Socket,
+    /// The same, which was looked up and is given back (`OBJ_RELEASE`).
+    SocketReleased,
     /// A function of the program (`ARG_PTR_TO_FUNC`).
     Callback,
     /// Stack memory, or null (`ARG_PTR_TO_STACK_OR_NULL`).
@@ -95,6 +99,12 @@ pub enum Returns {
     Void,
     /// A pointer to a value of the map argument (for a map of maps: to the inner map), or null.
     MapValueOrNull,
+    /// A full socket, or null; it must be released when it was looked up.
+    SocketOrNull,
+    /// A socket of any state (a request's, one in time-wait), or null; likewise.
+    SockCommonOrNull,
+    /// A TCP socket, or null.
+    TcpSockOrNull,
     /// A pointer to a reserved record of the size asked for, or null; it must be released.
     RecordOrNull,
     /// A pointer to a number of an iterator, four bytes to read, or null when it is at its end.
@@ -198,6 +208,10 @@ helpers! {
     TailCall = 12, "bpf_tail_call", [Context, Map, Anything] -> Void, ALL;
     /// Sends a copy of the packet out of a port.
     CloneRedirect = 13, "bpf_clone_redirect", [Context, Anything, Anything] -> Integer, TC, packet;
+    /// The running task's ids; always 0 here.
+    GetCurrentPidTgid = 14, "bpf_get_current_pid_tgid", [] -> Integer, ALL;
+    /// The running task's user and group; always 0 here.
+    GetCurrentUidGid = 15, "bpf_get_current_uid_gid", [] -> Integer, ALL;
     /// The sender's cgroup class; always 0 here.
     GetCgroupClassid = 17, "bpf_get_cgroup_classid", [Context] -> Integer, ALL;
     /// Puts a VLAN tag on.
@@ -232,6 +246,8 @@ helpers! {
     SkbUnderCgroup = 33, "bpf_skb_under_cgroup", [Context, Map, Anything] -> Integer, TC;
     /// The flow hash, computed if there is none.
     GetHashRecalc = 34, "bpf_get_hash_recalc", [Context] -> Integer, TC;
+    /// The running task; always 0 here.
+    GetCurrentTask = 35, "bpf_get_current_task", [] -> Integer, ALL, gpl;
     /// Shortens or lengthens the packet at its end.
     SkbChangeTail = 38, "bpf_skb_change_tail", [Context, Anything, Anything] -> Integer, TC, packet;
     /// Makes bytes directly accessible.
@@ -260,10 +276,22 @@ helpers! {
     XdpAdjustMeta = 54, "bpf_xdp_adjust_meta", [Context, Anything] -> Integer, XDP, packet;
     /// Moves the end of the packet.
     XdpAdjustTail = 65, "bpf_xdp_adjust_tail", [Context, Anything] -> Integer, XDP, packet;
+    /// A state of the packet's IPsec path; there is none here.
+    SkbGetXfrmState = 66, "bpf_skb_get_xfrm_state", [Context, Anything, UninitMem, Size, Anything] -> Integer, TC;
     /// Copies bytes out of the packet, from a layer on.
     SkbLoadBytesRelative = 68, "bpf_skb_load_bytes_relative", [Context, Anything, UninitMem, Size, Anything] -> Integer, TC_FILTER;
     /// Looks the route and the neighbour up.
     FibLookup = 69, "bpf_fib_lookup", [Context, MemReadWrite, Size, Anything] -> Integer, XDP_TC, gpl;
+    /// The sender's cgroup; always 0 here.
+    SkbCgroupId = 79, "bpf_skb_cgroup_id", [Context] -> Integer, TC;
+    /// A cgroup above the sender's; always 0 here.
+    SkbAncestorCgroupId = 83, "bpf_skb_ancestor_cgroup_id", [Context, Anything] -> Integer, TC;
+    /// Looks a TCP socket up; none is ever found here.
+    SkLookupTcp = 84, "bpf_sk_lookup_tcp", [Context, Mem, Size, Anything, Anything] -> SocketOrNull, XDP_TC, takes;
+    /// Looks a UDP socket up; none is ever found here.
+    SkLookupUdp = 85, "bpf_sk_lookup_udp", [Context, Mem, Size, Anything, Anything] -> SocketOrNull, XDP_TC, takes;
+    /// Gives a socket back that was looked up.
+    SkRelease = 86, "bpf_sk_release", [SocketReleased] -> Integer, XDP_TC;
     /// Puts a value into a queue, stack or bloom filter.
     MapPushElem = 87, "bpf_map_push_elem", [Map, MapValue, Anything] -> Integer, ALL, takes;
     /// Takes a value out of a queue or stack.
@@ -274,14 +302,28 @@ helpers! {
     SpinLock = 93, "bpf_spin_lock", [SpinLock] -> Void, ALL;
     /// Lets the lock go.
     SpinUnlock = 94, "bpf_spin_unlock", [SpinLock] -> Void, ALL;
+    /// The full socket of one of any state.
+    SkFullsock = 95, "bpf_sk_fullsock", [Socket] -> SocketOrNull, TC;
+    /// The TCP socket of one of any state.
+    TcpSock = 96, "bpf_tcp_sock", [Socket] -> TcpSockOrNull, TC;
     /// Marks congestion in the IP header.
     SkbEcnSetCe = 97, "bpf_skb_ecn_set_ce", [Context] -> Integer, TC;
+    /// The listening socket of one of any state.
+    GetListenerSock = 98, "bpf_get_listener_sock", [Socket] -> SocketOrNull, TC;
+    /// Looks a TCP socket of any state up; none is ever found here.
+    SkcLookupTcp = 99, "bpf_skc_lookup_tcp", [Context, Mem, Size, Anything, Anything] -> SockCommonOrNull, XDP_TC, takes;
+    /// Whether an ACK answers a SYN cookie of a listening socket.
+    TcpCheckSyncookie = 100, "bpf_tcp_check_syncookie", [Socket, Mem, Size, Mem, Size] -> Integer, XDP_TC, takes;
     /// Reads a signed number from text.
     Strtol = 105, "bpf_strtol", [Mem, Size, Anything, Long] -> Integer, ALL;
     /// Reads a number from text.
     Strtoul = 106, "bpf_strtoul", [Mem, Size, Anything, Long] -> Integer, ALL;
+    /// Makes a SYN cookie for a listening socket.
+    TcpGenSyncookie = 110, "bpf_tcp_gen_syncookie", [Socket, Mem, Size, Mem, Size] -> Integer, XDP_TC, takes, gpl;
     /// Kernel ticks since boot.
     Jiffies64 = 118, "bpf_jiffies64", [] -> Integer, ALL;
+    /// Gives the packet to a socket.
+    SkAssign = 124, "bpf_sk_assign", [Context, Socket, Anything] -> Integer, TC;
     /// Nanoseconds since boot, time asleep included.
     KtimeGetBootNs = 125, "bpf_ktime_get_boot_ns", [] -> Integer, ALL;
     /// Copies a record into a ring buffer.
@@ -296,6 +338,8 @@ helpers! {
     RingbufQuery = 134, "bpf_ringbuf_query", [Map, Anything] -> Integer, ALL;
     /// Changes how many checksums were verified.
     CsumLevel = 135, "bpf_csum_level", [Context, Anything] -> Integer, TC;
+    /// The sender's cgroup class; always 0 here.
+    SkbCgroupClassid = 151, "bpf_skb_cgroup_classid", [Context] -> Integer, TC;
     /// Redirects to a port, the neighbour filled in.
     RedirectNeigh = 152, "bpf_redirect_neigh", [Anything, MemOrNull, SizeOrZero, Anything] -> Integer, TC;
     /// Redirects to the peer of a port.
@@ -306,6 +350,8 @@ helpers! {
     CheckMtu = 163, "bpf_check_mtu", [Context, Anything, LongU32, Anything, Anything] -> Integer, XDP_TC, gpl;
     /// Calls a function for each entry of a map.
     ForEachMapElem = 164, "bpf_for_each_map_elem", [Map, Callback, StackOrNull, Anything] -> Integer, ALL;
+    /// Formats a line into the trace, of numbers in memory.
+    TraceVprintk = 177, "bpf_trace_vprintk", [Mem, Size, MemOrNull, SizeOrZero] -> Integer, ALL, gpl;
     /// Calls a function a number of times.
     Loop = 181, "bpf_loop", [Anything, Callback, StackOrNull, Anything] -> Integer, ALL;
     /// Compares text with a constant.

@@ -212,7 +212,7 @@ impl Explorer<'_> {
             | Kind::Record { .. }
             | Kind::Memory { .. } => true,
             Kind::Map(_) => op == AluOp::Add && by.range.as_constant() == Some(0),
-            Kind::PacketEnd | Kind::ConstDynptr | Kind::Function(_) | Kind::Socket => false,
+            Kind::PacketEnd | Kind::ConstDynptr | Kind::Function(_) | Kind::Socket(_) => false,
         };
         if movable {
             return Ok(());

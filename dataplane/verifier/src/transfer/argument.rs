@@ -22,6 +22,8 @@ pub(crate) struct Call {
     pub(crate) map: Option<MapRef>,
     /// The constant size argument.
     pub(crate) constant: Option<u64>,
+    /// The reference that the socket argument is, or 0.
+    pub(crate) socket: Id,
     /// The reference that the call releases.
     pub(crate) releases: Option<Id>,
     /// The function argument, by index.
@@ -115,6 +117,7 @@ impl Explorer<'_> {
                 }
             },
             Arg::Record => self.check_record(reg, call),
+            Arg::Socket | Arg::SocketReleased => self.check_socket(args[at], reg, call),
             Arg::SpinLock => self.check_lock(callee, reg),
             Arg::Callback => {
                 let pointer = self.pointer_of(reg, "func", |kind| matches!(kind, Kind::Function(_)))?;
@@ -188,7 +191,7 @@ impl Explorer<'_> {
             | Kind::Map(_)
             | Kind::ConstDynptr
             | Kind::Function(_)
-            | Kind::Socket => false,
+            | Kind::Socket(_) => false,
         })?;
         let offered = callee.takes_packet() && self.program.kind != ProgramType::SocketFilter;
         if pointer.kind.is_packet() && !offered {
@@ -326,7 +329,7 @@ impl Explorer<'_> {
             | Kind::Map(_)
             | Kind::ConstDynptr
             | Kind::Function(_)
-            | Kind::Socket => {
+            | Kind::Socket(_) => {
                 let message = format!("R{regno} type={} expected=fp", pointer.text());
                 self.refuse(Rule::ArgumentType, message)
             }
@@ -426,6 +429,20 @@ impl Explorer<'_> {
             return self.refuse(Rule::NotAcquired, message);
         }
         call.releases = Some(pointer.reference);
+        Ok(())
+    }
+
+    fn check_socket(&mut self, arg: Arg, reg: Reg, call: &mut Call) -> Check {
+        const KINDS: &str = "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_";
+        let pointer = self.pointer_of(reg, KINDS, |kind| matches!(kind, Kind::Socket(_)))?;
+        call.socket = pointer.reference;
+        if arg == Arg::SocketReleased {
+            if pointer.reference == 0 {
+                let message = format!("R{} must be referenced when passed to release function", reg.index());
+                return self.refuse(Rule::NotAcquired, message);
+            }
+            call.releases = Some(pointer.reference);
+        }
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use crate::reject::Reject;
 use crate::rule::Rule;
 use crate::stack::{Thing, View};
 use crate::transfer::argument::Call;
-use crate::value::{Kind, MapRef, Pointer, Value};
+use crate::value::{Kind, MapRef, Pointer, SocketView, Value};
 
 impl Explorer<'_> {
     pub(crate) fn call_helper(&mut self, number: u32) -> Check<Step> {
@@ -152,6 +152,9 @@ impl Explorer<'_> {
             Returns::NumberOrNull => self.next_number(call)?,
             Returns::DynptrDataOrNull | Returns::MutableSliceOrNull => self.part(call, true),
             Returns::SliceOrNull => self.part(call, false),
+            Returns::SocketOrNull => self.socket(callee, call, SocketView::Full),
+            Returns::SockCommonOrNull => self.socket(callee, call, SocketView::Common),
+            Returns::TcpSockOrNull => self.socket(callee, call, SocketView::Tcp),
             Returns::RecordOrNull => {
                 let id = self.acquire();
                 let bytes = call.constant.and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0);
@@ -186,6 +189,19 @@ impl Explorer<'_> {
         });
     }
 
+    /// A socket that was looked up, which is a reference; or another view of one, which ends with it.
+    fn socket(&mut self, callee: Callee, call: &Call, view: SocketView) -> Value {
+        let (id, reference) = match callee {
+            Callee::Helper(Helper::SkLookupTcp | Helper::SkLookupUdp | Helper::SkcLookupTcp) => {
+                let id = self.acquire();
+                (id, id)
+            }
+            Callee::Helper(Helper::SkFullsock | Helper::TcpSock) => (self.new_id(), call.socket),
+            _ => (self.new_id(), 0),
+        };
+        Value::Pointer(Pointer { maybe_null: true, id, reference, ..Pointer::new(Kind::Socket(view)) })
+    }
+
     fn looked_up(&mut self, callee: Callee, call: &Call) -> Value {
         let Some(map) = call.map else { return Value::unknown() };
         let of_maps = map
@@ -195,7 +211,7 @@ impl Explorer<'_> {
         let kind = if of_maps {
             Kind::Map(MapRef { inner: true, ..map })
         } else if sockets {
-            Kind::Socket
+            Kind::Socket(SocketView::Xdp)
         } else {
             Kind::MapValue(map)
         };

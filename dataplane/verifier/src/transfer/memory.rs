@@ -11,7 +11,7 @@ use crate::rule::Rule;
 use crate::scalar::Scalar;
 use crate::stack::BadFill;
 use crate::transfer::region::Direction;
-use crate::value::{Kind, MapRef, Pointer, Value};
+use crate::value::{Kind, MapRef, Pointer, SocketView, Value};
 
 /// An access of an instruction: through this register, there, this much.
 #[derive(Clone, Copy)]
@@ -101,7 +101,7 @@ impl Explorer<'_> {
                 Kind::Context
                 | Kind::Packet { .. }
                 | Kind::PacketMeta { .. }
-                | Kind::Socket
+                | Kind::Socket(_)
                 | Kind::ConstDynptr => true,
                 Kind::Stack { .. }
                 | Kind::PacketEnd
@@ -171,7 +171,17 @@ impl Explorer<'_> {
                 self.check_region(touch.base, &pointer, touch.off, bytes, size, false)?;
                 Ok(any)
             }
-            Kind::PacketEnd | Kind::Map(_) | Kind::ConstDynptr | Kind::Function(_) | Kind::Socket => {
+            Kind::Socket(view) => {
+                self.note_access(Access::Memory)?;
+                let off = i64::from(pointer.off) + i64::from(touch.off);
+                if !view.may_read(off, i64::from(bytes)) {
+                    let (regno, text) = (touch.base.index(), view.text());
+                    let message = format!("R{regno} invalid {text} access off={off} size={bytes}");
+                    return self.refuse(Rule::MemoryBounds, message);
+                }
+                Ok(any)
+            }
+            Kind::PacketEnd | Kind::Map(_) | Kind::ConstDynptr | Kind::Function(_) => {
                 let message = format!("R{} invalid mem access '{}'", touch.base.index(), pointer.text());
                 self.refuse(Rule::NotAPointer, message)
             }
@@ -211,7 +221,10 @@ impl Explorer<'_> {
                 self.note_access(Access::Memory)?;
                 self.check_region(touch.base, &pointer, touch.off, bytes, size, false)
             }
-            Kind::PacketEnd | Kind::Map(_) | Kind::ConstDynptr | Kind::Function(_) | Kind::Socket => {
+            Kind::Socket(view) => {
+                self.refuse(Rule::ReadOnlyMemory, format!("R{regno} cannot write into {}", view.text()))
+            }
+            Kind::PacketEnd | Kind::Map(_) | Kind::ConstDynptr | Kind::Function(_) => {
                 let message = format!("R{regno} invalid mem access '{}'", pointer.text());
                 self.refuse(Rule::NotAPointer, message)
             }
@@ -251,9 +264,11 @@ impl Explorer<'_> {
             FieldKind::PacketStart => Value::Pointer(Pointer::new(Kind::Packet { range: 0 })),
             FieldKind::PacketMeta => Value::Pointer(Pointer::new(Kind::PacketMeta { range: 0 })),
             FieldKind::PacketEnd => Value::Pointer(Pointer::new(Kind::PacketEnd)),
-            FieldKind::Socket => {
-                Value::Pointer(Pointer { maybe_null: true, id: self.new_id(), ..Pointer::new(Kind::Socket) })
-            }
+            FieldKind::Socket => Value::Pointer(Pointer {
+                maybe_null: true,
+                id: self.new_id(),
+                ..Pointer::new(Kind::Socket(SocketView::Common))
+            }),
             FieldKind::FlowKeys => {
                 return self.refuse(Rule::Unsupported, "weir has no flow dissector programs");
             }

@@ -31,7 +31,7 @@ impl Explorer<'_> {
             Kind::Context => (strict, "context "),
             Kind::MapValue(_) => (strict, "value "),
             Kind::MapKey(_) => (strict, "key "),
-            Kind::Socket => (strict, "sock "),
+            Kind::Socket(_) => (strict, "sock "),
             Kind::PacketEnd
             | Kind::Map(_)
             | Kind::Record { .. }

@@ -11,12 +11,27 @@ const LINE_MAX: usize = 1024;
 pub(super) fn printk(call: &mut Call<'_>) -> Result<u64, Errno> {
     let format = call.memory(0).to_vec();
     let args = [call.u64(2), call.u64(3), call.u64(4)];
-    let mut line = render(&format, &args)?;
+    print(call, &format, &args)
+}
+
+fn print(call: &mut Call<'_>, format: &[u8], args: &[u64]) -> Result<u64, Errno> {
+    let mut line = render(format, args)?;
     line.truncate(LINE_MAX - 1);
     let len = line.len() as u64;
     let text = line.strip_suffix(b"\n").unwrap_or(&line);
     call.env().trace(text);
     Ok(len)
+}
+
+/// `bpf_trace_vprintk`: the arguments stand in memory.
+pub(super) fn vprintk(call: &mut Call<'_>) -> Result<u64, Errno> {
+    const ARGS_MAX: usize = 12;
+    let (format, data) = (call.memory(0).to_vec(), call.memory(2).to_vec());
+    if !data.len().is_multiple_of(8) || data.len() > ARGS_MAX * 8 {
+        return Err(Errno::EINVAL);
+    }
+    let args: Vec<u64> = data.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
+    print(call, &format, &args)
 }
 
 /// One conversion of a format.

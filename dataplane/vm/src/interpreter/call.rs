@@ -98,6 +98,8 @@ impl Machine<'_> {
             Arg::Size => value as u32 != 0 && value as u32 <= i32::MAX as u32,
             Arg::SizeOrZero => value as u32 <= i32::MAX as u32,
             Arg::Record => self.memory.records.iter().any(|(start, _)| *start == value),
+            // There are none: whatever is given is not one.
+            Arg::Socket | Arg::SocketReleased => false,
             Arg::SpinLock => self.lock_allowed(callee, value),
             Arg::Callback => function_slot(value).is_some_and(|slot| slot < self.code().program.insns.len()),
             Arg::StackOrNull => value == 0 || self.memory.in_stack(value, 1, self.frames.len()),
@@ -215,6 +217,9 @@ impl Machine<'_> {
             Returns::Integer
             | Returns::Void
             | Returns::MapValueOrNull
+            | Returns::SocketOrNull
+            | Returns::SockCommonOrNull
+            | Returns::TcpSockOrNull
             | Returns::RecordOrNull
             | Returns::NumberOrNull
             | Returns::DynptrDataOrNull
