@@ -144,7 +144,16 @@ fn iperf_runs_both_ways() -> Result<()> {
             let sum = &report["end"]["sum"];
             println!("iperf3 UDP {far} {words}: lost {} of {}", sum["lost_packets"], sum["packets"]);
             ensure!(sum["packets"].as_u64().unwrap_or(0) > 1000, "UDP {far} {words}: {sum}");
-            ensure!(sum["lost_percent"].as_f64().unwrap_or(100.0) < 1.0, "UDP {far} {words}: {sum}");
+            // On a machine that is busy with other things rings overflow, which the kernel counts.
+            let counted = Counted::ask(&weir)?;
+            let missed = counted.missed("wan") + counted.missed("lan");
+            let lost = sum["lost_packets"].as_u64().unwrap_or(u64::MAX);
+            let most = missed + sum["packets"].as_u64().unwrap_or(0) / 100;
+            ensure!(
+                lost <= most,
+                "UDP {far} {words}: {sum}, and {missed} were missed; {}",
+                counted.0["drops"]
+            );
         }
     }
     accounted(&weir)

@@ -223,7 +223,9 @@ impl Supervisor<'_> {
     /// Gives each owner its part of a port, and waits until they have it, within the deadline. Answers who has
     /// not: a stalled worker takes it when it goes on.
     fn hand_out(&self, number: PortNumber, parts: Vec<Box<dyn Port>>) -> Vec<usize> {
-        let deadline = Instant::now() + self.engine.options.limits.answer;
+        // A worker that waits for its core is given the time: a port that is not taken yet would be looked at as if
+        // it were the one before, and be taken down again.
+        let deadline = Instant::now() + self.engine.options.limits.grace;
         let mut answers = Vec::new();
         for (worker, port) in self.engine.workers.iter().zip(parts) {
             let (done, answer) = crossbeam_channel::bounded(1);
