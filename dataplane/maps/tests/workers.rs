@@ -154,7 +154,7 @@ fn an_lru_takes_every_key_from_every_worker() {
 
 #[test]
 fn a_trie_that_changes_answers_what_was_stored() {
-    const FIRST: u64 = 1;
+    let first = 1_u64;
     let map = map(MapKind::LpmTrie, 8, 8, 300, create_flags::NO_PREALLOC);
     let stop = AtomicBool::new(false);
     let prefix = |len: u32, address: u32| -> [u32; 2] { [len, address.to_be()] };
@@ -162,7 +162,7 @@ fn a_trie_that_changes_answers_what_was_stored() {
     let stays = prefix(16, 0x0a01_0000);
     // It is there before anybody looks.
     // SAFETY: key and value have 8 bytes.
-    unsafe { map.update(0, stays.as_ptr().cast(), (&raw const FIRST).cast(), 0).unwrap() };
+    unsafe { map.update(0, stays.as_ptr().cast(), (&raw const first).cast(), 0).unwrap() };
     std::thread::scope(|scope| {
         let (map, stop) = (&map, &stop);
         scope.spawn(move || {
