@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use weir_io::Port;
 use weir_io::gauges::State;
 
@@ -36,6 +36,8 @@ pub(super) struct PortWatch {
     is_behind_stale: AtomicBool,
     /// Why nothing comes and goes for now, although the port is whole.
     passing: Mutex<Option<String>>,
+    /// Workers that have not taken yet what was handed out to them.
+    awaited: Mutex<Vec<Receiver<()>>>,
 }
 
 /// A port that does not work.
@@ -56,6 +58,13 @@ impl PortWatch {
     pub(super) fn reason(&self) -> Option<String> {
         let lost = lock(&self.down).as_ref().map(|down| down.reason.clone());
         lost.or_else(|| lock(&self.passing).clone())
+    }
+
+    /// Whether workers have what was handed out last. One that died takes nothing any more.
+    fn is_taken(&self) -> bool {
+        let mut awaited = lock(&self.awaited);
+        awaited.retain(|answer| answer.try_recv() == Err(TryRecvError::Empty));
+        awaited.is_empty()
     }
 
     pub(super) fn fault(&self) -> Option<String> {
@@ -162,16 +171,22 @@ impl Supervisor<'_> {
     /// Looks after one port; `rang` says that somebody knows of a change, so that it is tried at once.
     fn port(&self, port: PortNumber, now: Instant, rang: bool) {
         let watch = &self.engine.ports[port];
+        if !watch.is_taken() {
+            // What a worker shows is the port before, and the device may not be free.
+            return;
+        }
         let due = lock(&watch.down).as_ref().map(|down| rang || now >= down.next);
         match due {
             Some(true) => self.reopen(port),
             Some(false) => {}
             None => match self.state(port) {
-                State::Up => self.note_passing(port, None),
+                State::Up => self.note_passing(port, self.tend_behind(port).err()),
                 State::Down(reason) => self.note_passing(port, Some(reason)),
                 State::Lost(reason) => {
                     self.take_down(port, &reason);
-                    self.reopen(port);
+                    if watch.is_taken() {
+                        self.reopen(port);
+                    }
                 }
             },
         }
@@ -220,21 +235,18 @@ impl Supervisor<'_> {
         self.hand_out(port, (0..watch.owners).map(placeholder).collect());
     }
 
-    /// Gives each owner its part of a port, and waits until they have it, within the deadline. Answers who has
-    /// not: a stalled worker takes it when it goes on.
-    fn hand_out(&self, number: PortNumber, parts: Vec<Box<dyn Port>>) -> Vec<usize> {
-        // A worker that waits for its core is given the time: a port that is not taken yet would be looked at as if
-        // it were the one before, and be taken down again.
-        let deadline = Instant::now() + self.engine.options.limits.grace;
+    /// Gives each owner its part of a port, and waits until they have it, within the deadline. Who is stalled takes
+    /// it when it goes on; until then the port is left alone.
+    fn hand_out(&self, number: PortNumber, parts: Vec<Box<dyn Port>>) {
+        let deadline = Instant::now() + self.engine.options.limits.answer;
         let mut answers = Vec::new();
         for (worker, port) in self.engine.workers.iter().zip(parts) {
             let (done, answer) = crossbeam_channel::bounded(1);
             worker.mailbox.post(Letter::Port { number, port, done });
             answers.push(answer);
         }
-        let late =
-            |(worker, answer): (usize, Receiver<()>)| answer.recv_deadline(deadline).err().map(|_| worker);
-        answers.into_iter().enumerate().filter_map(late).collect()
+        answers.retain(|answer| answer.recv_deadline(deadline) == Err(RecvTimeoutError::Timeout));
+        lock(&self.engine.ports[number].awaited).extend(answers);
     }
 
     /// Tries to open a port that is down.
@@ -277,10 +289,19 @@ impl Supervisor<'_> {
         }
         parts.truncate(watch.owners);
         self.hand_out(port, parts);
-        // The way to the host has the device's address.
-        if watch.is_behind_stale.load(Ordering::Relaxed) {
-            self.renew_behind(port)?;
-            watch.is_behind_stale.store(false, Ordering::Relaxed);
+        // If it fails, the next look finds it.
+        let _ = self.tend_behind(port);
+        Ok(())
+    }
+
+    /// The way to the host has the device's address, and follows when that has changed. Failing is no reason to
+    /// take the port down, which workers have by now: it is tried again at the next look.
+    fn tend_behind(&self, port: PortNumber) -> Result<(), String> {
+        let stale = &self.engine.ports[port].is_behind_stale;
+        if stale.load(Ordering::Relaxed) {
+            let words = |reason| format!("the way to the host is not there: {reason}");
+            self.renew_behind(port).map_err(words)?;
+            stale.store(false, Ordering::Relaxed);
         }
         Ok(())
     }
