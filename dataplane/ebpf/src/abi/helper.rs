@@ -313,7 +313,7 @@ helpers! {
     /// Looks a TCP socket of any state up; none is ever found here.
     SkcLookupTcp = 99, "bpf_skc_lookup_tcp", [Context, Mem, Size, Anything, Anything] -> SockCommonOrNull, XDP_TC, takes;
     /// Whether an ACK answers a SYN cookie of a listening socket.
-    TcpCheckSyncookie = 100, "bpf_tcp_check_syncookie", [Socket, Mem, Size, Mem, Size] -> Integer, XDP_TC, takes;
+    TcpCheckSyncookie = 100, "bpf_tcp_check_syncookie", [Socket, Mem, Size, Mem, Size] -> Integer, XDP_TC, takes, gpl;
     /// Reads a signed number from text.
     Strtol = 105, "bpf_strtol", [Mem, Size, Anything, Long] -> Integer, ALL;
     /// Reads a number from text.
