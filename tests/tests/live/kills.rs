@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use weir_control::action::field::Json;
@@ -183,6 +183,13 @@ fn tear(file: &PathBuf, how: usize) -> Result<()> {
     Ok(std::fs::write(file, bytes)?)
 }
 
+/// When one of the two files was written last; `None`: there is none.
+fn last_written(state: &Path) -> Result<Option<SystemTime>> {
+    let files = ["maps.0", "maps.1"].map(|name| state.join(name));
+    let times = files.iter().filter(|file| file.exists()).map(|file| file.metadata()?.modified());
+    Ok(times.collect::<std::io::Result<Vec<_>>>()?.into_iter().max())
+}
+
 #[test]
 fn a_torn_snapshot_is_refused_for_the_one_before() -> Result<()> {
     if skip("a_torn_snapshot_is_refused_for_the_one_before") {
@@ -193,12 +200,22 @@ fn a_torn_snapshot_is_refused_for_the_one_before() -> Result<()> {
     let client = Client::new(weir.socket())?;
     weir.run(&config())?;
     let mut next = 1;
+    let state = weir.folder().path().join("state");
+    let mut torn = None;
     for how in 0..if full_scale() { 20 } else { 4 } {
+        // The one that is torn already must have been written again, or there will be none before.
+        let limit = Instant::now() + 20 * SECOND;
         next = write(&client, next, Instant::now() + Duration::from_millis(150));
+        let both = || ["maps.0", "maps.1"].iter().all(|name| state.join(name).exists());
+        while last_written(&state)? == torn || !both() {
+            ensure!(Instant::now() < limit, "no snapshot was written: {}", weir.said());
+            next = write(&client, next, Instant::now() + Duration::from_millis(50));
+        }
         weir.kill()?;
         let (newest, latest, _) = kept(weir.folder().path())?;
         let (file, _) = newest.snapshot.context("there is a snapshot")?;
         tear(&file, how)?;
+        torn = last_written(&state)?;
         let (newest, before, held_before) = kept(weir.folder().path())?;
         ensure!(newest.torn.len() == 1 && before + 1 == latest, "{:?}, {before} {latest}", newest.torn);
         weir.run(&config())?;
