@@ -6,7 +6,7 @@
 //!                   ◀── Reply, 512 bytes, maybe a descriptor ──
 //! ```
 //!
-//! It speaks eight fixed requests and no other: whoever takes the daemon over can have weir's own program put on a
+//! It knows nine fixed requests and no other: whoever takes the daemon over can have weir's own programs put on a
 //! device or taken off, ask for AF_XDP sockets, TAP devices and neighbours, and that is all; no program of their
 //! own, no other setting, no file. Links and sockets live in the broker, and the broker lives as long as the
 //! daemon's end of the channel, so that all goes back to how it was found, also after `kill -9`.
