@@ -3,6 +3,7 @@
 use weir_ebpf::Program;
 use weir_ebpf::abi::{MAX_CALL_FRAMES, MAX_STACK};
 
+use crate::bugs::{Bug, seeded};
 use crate::explore::{Check, Explorer, Ground};
 use crate::facts::Facts;
 use crate::reject::Reject;
@@ -38,7 +39,7 @@ fn check_depth(program: &Program, shape: &Shape, facts: &Facts) -> Check {
         let (bytes, frames, before) = above[function];
         let total = bytes + facts.functions[function].stack_bytes.next_multiple_of(16);
         let slot = shape.functions[function].start;
-        if total > MAX_STACK as u32 {
+        if total > MAX_STACK as u32 && !seeded(Bug::DepthUnchecked) {
             let message = format!("combined stack size of {frames} calls is {total}. Too large");
             return Err(Box::new(Reject::new(slot, Rule::StackDepth, message)));
         }

@@ -21,6 +21,7 @@
 //!   kernel refuses are accepted.
 #![forbid(unsafe_code)]
 
+mod bugs;
 mod compat;
 mod depth;
 mod explore;
@@ -47,6 +48,12 @@ mod value;
 use std::sync::Arc;
 
 use explore::{Explorer, Ground};
+/// Deliberate bugs that a test can turn on.
+#[cfg(feature = "mutants")]
+pub mod mutant {
+    pub use crate::bugs::{Bug, with};
+}
+
 pub use facts::{Access, Facts};
 pub use lint::Lint;
 use liveness::Liveness;

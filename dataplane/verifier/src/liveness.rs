@@ -8,6 +8,7 @@ use weir_ebpf::abi::helper::Helper;
 use weir_ebpf::abi::kfunc::Kfunc;
 use weir_ebpf::isa::{AtomicOp, Insn, Reg, Source};
 
+use crate::bugs::{Bug, seeded};
 use crate::facts::RegSet;
 use crate::shape::{Shape, written};
 
@@ -62,6 +63,7 @@ pub(crate) fn reads(insn: &Insn) -> RegSet {
         Insn::LoadPacket { index, .. } => union(set(&[Reg::R6]), index.map_or(RegSet(0), |reg| set(&[reg]))),
         Insn::Goto { .. } | Insn::GotoLong { .. } | Insn::MayGoto { .. } => RegSet::default(),
         Insn::Branch { dst, src, .. } => union(set(&[dst]), of_source(src)),
+        Insn::Call { .. } if seeded(Bug::LivenessOfCalls) => RegSet::default(),
         Insn::Call { helper } => match Helper::new(helper) {
             Some(helper) => set(&Reg::ARGS[..helper.args().len()]),
             None => ARGUMENTS,
@@ -112,7 +114,9 @@ impl Liveness {
             if insn.falls_through() && slot + 1 < end {
                 after = union(after, self.before[slot + 1]);
             }
-            if let Some(target) = insn.jump_target(slot) {
+            if let Some(target) = insn.jump_target(slot)
+                && !seeded(Bug::LivenessOfTargets)
+            {
                 after = union(after, self.before[target as usize]);
             }
             let before = union(reads(insn), RegSet(after.0 & !writes(insn).0));

@@ -12,6 +12,7 @@ use weir_ebpf::abi::helper::Helper;
 use weir_ebpf::abi::kfunc::Kfunc;
 use weir_ebpf::isa::{Insn, Reg};
 
+use crate::bugs::{Bug, seeded};
 use crate::explore::{Check, Explorer};
 use crate::facts::RegSet;
 use crate::precision::{Roots, root};
@@ -177,7 +178,7 @@ impl Explorer<'_> {
             let at = self.seen.by_slot[slot][index];
             let old = &self.seen.kept[at];
             let new = &self.state;
-            if old.open > 0 {
+            if old.open > 0 && !seeded(Bug::LoopForever) {
                 let turned = may_goto && old.state.may_goto_turns != new.may_goto_turns
                     || counts && old.state.iterator_turns != new.iterator_turns
                     || callback

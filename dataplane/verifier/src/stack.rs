@@ -12,6 +12,7 @@
 
 use weir_ebpf::abi::MAX_STACK;
 
+use crate::bugs::{Bug, seeded};
 use crate::precision::Roots;
 use crate::scalar::Scalar;
 use crate::value::{Id, Number, Value};
@@ -265,10 +266,14 @@ impl Stack {
         let (index, at) = place(off);
         let size = size as usize;
         let slot = self.slot_mut(index);
-        slot.forget();
+        if size == 8 || !seeded(Bug::WriteKeepsSpill) {
+            slot.forget();
+        }
         let kind = match value {
+            Value::Number(_) if size < 8 && seeded(Bug::WriteKeepsSpill) => return,
             Value::Number(number) if at == 0 => {
-                slot.spilled = Value::Number(cut(number, size as u32));
+                let bytes = if seeded(Bug::SpillNotCut) { 8 } else { size as u32 };
+                slot.spilled = Value::Number(cut(number, bytes));
                 Byte::Spill
             }
             Value::Pointer(_) if size == 8 => {
@@ -294,6 +299,7 @@ impl Stack {
             && spilled >= size as usize
             && let Value::Number(number) = slot.spilled
         {
+            let size = if seeded(Bug::FillNotCut) { 8 } else { size };
             return Ok(Value::Number(cut(number, size)));
         }
         let zero = |&byte: &Byte| byte == Byte::Zero || byte == Byte::Spill && slot.spilled.is_null();
@@ -323,6 +329,9 @@ impl Stack {
 
     /// Something was written somewhere in `from..to`: each byte may hold anything, or what it held.
     pub(crate) fn smear(&mut self, from: i64, to: i64, zero: bool) {
+        if seeded(Bug::SmearKeepsSpills) {
+            return;
+        }
         for off in from..to {
             let (index, at) = place(off);
             let slot = self.slot_mut(index);

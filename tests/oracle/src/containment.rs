@@ -2,8 +2,10 @@
 //! stack bytes of all frames must lie in one of the recorded abstract states.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use weir_ebpf::abi::{Helper, MAX_STACK};
+use weir_ebpf::isa::Imm64;
 use weir_ebpf::{Insn, Program, Reg};
 use weir_maps::Map;
 use weir_verifier::states::{ConcreteFrame, States, Target, World};
@@ -14,8 +16,12 @@ pub struct Containment<'s> {
     states: &'s States,
     /// [`Map::id`] of each of the program's maps.
     maps: Vec<u32>,
-    /// What lookups answered: where values start.
+    /// Where values start: what lookups answered, what walks of maps gave, where variables are.
     values: HashSet<u64>,
+    /// Where the keys are that walks of maps gave.
+    keys: HashSet<u64>,
+    /// The program that the states are of; tail calls lead into others.
+    program: Option<Arc<Program>>,
     /// Registers of the calling frames, as they were at the call.
     callers: Vec<(usize, [u64; Reg::COUNT])>,
     last: Option<(usize, [u64; Reg::COUNT])>,
@@ -29,8 +35,17 @@ impl<'s> Containment<'s> {
     /// A comparison with these states, for a program with these maps.
     pub fn new<'m>(states: &'s States, maps: impl Iterator<Item = &'m Map>) -> Self {
         let maps = maps.map(Map::id).collect();
-        let (values, callers) = (HashSet::new(), Vec::new());
-        Self { states, maps, values, callers, last: None, checks: 0, outside: None }
+        let (values, keys, callers) = (HashSet::new(), HashSet::new(), Vec::new());
+        Self { states, maps, values, keys, program: None, callers, last: None, checks: 0, outside: None }
+    }
+
+    /// Notes the key and the value that a walk over a map gives its callback, if this is the start of one.
+    fn meet_element(&mut self, program: &Program, step: &Step<'_, '_>) {
+        let walk = Insn::Call { helper: Helper::ForEachMapElem as u32 };
+        if self.callers.last().is_some_and(|(slot, _)| program.insns[*slot] == walk) {
+            self.keys.insert(step.register(Reg::R2));
+            self.values.insert(step.register(Reg::R3));
+        }
     }
 
     /// Follows calls and lookups, which the registers alone do not show.
@@ -40,7 +55,15 @@ impl<'s> Containment<'s> {
             Insn::Call { helper } if helper == Helper::MapLookupElem as u32 => {
                 self.values.insert(step.register(Reg::R0));
             }
-            _ if step.frames() > self.callers.len() + 1 => self.callers.push((slot, regs)),
+            Insn::LoadImm64 { dst, value: Imm64::MapValue { offset, .. } } => {
+                self.values.insert(step.register(dst).wrapping_sub(offset.into()));
+            }
+            _ if step.frames() > self.callers.len() + 1 => {
+                self.callers.push((slot, regs));
+                self.meet_element(program, step);
+            }
+            // A callback may be called again without a step of its caller between.
+            Insn::Exit if step.frames() == self.callers.len() + 1 => self.meet_element(program, step),
             _ => {}
         }
         self.callers.truncate(step.frames() - 1);
@@ -53,6 +76,9 @@ impl Observer for Containment<'_> {
             return;
         }
         let program = step.program().clone();
+        if !Arc::ptr_eq(self.program.get_or_insert_with(|| program.clone()), &program) {
+            return;
+        }
         self.follow(&program, step);
         let regs = Reg::ALL.map(|reg| step.register(reg));
         let slot = step.slot();
@@ -68,7 +94,7 @@ impl Observer for Containment<'_> {
             })
             .collect();
         let tops = frames.iter().map(|(_, regs)| regs[Reg::R10.index()]).collect();
-        let memory = Memory { step, maps: &self.maps, values: &self.values, tops };
+        let memory = Memory { step, maps: &self.maps, values: &self.values, keys: &self.keys, tops };
         self.checks += 1;
         self.outside = self.states.check(slot, &concrete, &memory).err();
     }
@@ -84,6 +110,7 @@ struct Memory<'a, 's, 'm> {
     step: &'a Step<'s, 'm>,
     maps: &'a [u32],
     values: &'a HashSet<u64>,
+    keys: &'a HashSet<u64>,
     /// r10 of each frame.
     tops: Vec<u64>,
 }
@@ -121,6 +148,10 @@ impl World for Memory<'_, '_, '_> {
             (Target::MapValue { map, inner: false }, Some(Place::MapValue { map: id })) => {
                 let start = self.value_start(raw)?;
                 self.is_map(map, id).then_some((raw - start) as i64)
+            }
+            (Target::MapKey { .. }, _) => {
+                let start = self.keys.iter().copied().filter(|start| *start <= raw).max()?;
+                near(raw, start)
             }
             (Target::Function(index), Some(Place::Function { slot })) => {
                 let start = self.step.program().functions.get(index)?.start;

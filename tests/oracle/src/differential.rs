@@ -5,17 +5,19 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use weir_ebpf::{Program, asm};
+use weir_ebpf::program::Initial;
+use weir_ebpf::{MapSpec, Program, asm};
 use weir_maps::Map;
 use weir_sys::bpf::TestRun;
 use weir_verifier::{Options, Verified, verify};
 use weir_vm::test_run::{Input, test_run};
-use weir_vm::{Checked, Engine, Loaded, Run, TestEnv, interpreter};
+use weir_vm::{Checked, Engine, Loaded, ProgramTable, Run, TestEnv, interpreter};
 
 use crate::containment::Containment;
 use crate::engine::Answer;
 use crate::generate::{KEYS, Recipe};
 use crate::kernel::KernelSet;
+use weir_ebpf::abi::MapKind;
 
 /// What came of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub enum Outcome {
 pub struct Judge {
     /// Asks the kernel too.
     pub kernel: bool,
+    /// Runs machine code too. Not beside a verifier that is known to lie: what it says of loops ends them.
+    pub machine_code: bool,
     /// Compares every step with the verifier's states.
     pub containment: bool,
     /// Packets for each program.
@@ -68,11 +72,13 @@ impl Judge {
             Ok(verified) => verified,
             Err(reject) => return Outcome::Refused(reject.to_string()),
         };
-        let kernel = match self.kernel.then(|| KernelSet::load_one(&program)).transpose() {
+        let landing = Arc::new(recipe.landing(&program));
+        let ask = || KernelSet::load(&program.maps, &[program.clone(), landing.clone()]);
+        let kernel = match self.kernel.then(ask).transpose() {
             Ok(kernel) => kernel,
             Err(error) => return Outcome::KernelRefused(format!("{error:#}")),
         };
-        match self.compare(verified, kernel, &recipe.packets(self.packets)) {
+        match self.compare(verified, &landing, kernel, &recipe.packets(self.packets)) {
             Ok(checks) => Outcome::Agreed { checks },
             Err(error) => match self.known(recipe) {
                 Some(bug) => Outcome::KnownKernelBug(bug),
@@ -96,12 +102,21 @@ impl Judge {
         explained.then_some("CVE-2026-98869: cmpxchg of 32 bits")
     }
 
-    fn compare(&self, verified: Verified, kernel: Option<KernelSet>, packets: &[Vec<u8>]) -> Result<u64> {
-        let (reference, checks) = interpret(&verified, packets).context("checked interpreter")?;
-        let compiled = compile(verified, packets).context("machine code")?;
-        same("the interpreter", &reference, "machine code", &compiled)?;
+    fn compare(
+        &self,
+        verified: Verified,
+        landing: &Arc<Program>,
+        kernel: Option<KernelSet>,
+        packets: &[Vec<u8>],
+    ) -> Result<u64> {
+        let specs = verified.program().maps.clone();
+        let (reference, checks) = interpret(&verified, landing, packets).context("checked interpreter")?;
+        if self.machine_code {
+            let compiled = compile(verified, landing, packets).context("machine code")?;
+            same("the interpreter", &reference, "machine code", &compiled)?;
+        }
         if let Some(kernel) = kernel {
-            let traces = ask_kernel(&kernel, packets).context("kernel")?;
+            let traces = ask_kernel(&kernel, &specs, packets).context("kernel")?;
             same("the interpreter", &reference, "the kernel", &traces)?;
         }
         Ok(checks)
@@ -147,22 +162,36 @@ fn name_of(at: usize) -> String {
     }
 }
 
-fn interpret(verified: &Verified, packets: &[Vec<u8>]) -> Result<(Traces, u64)> {
+/// Runs a proven program in the checked interpreter, beside its states if they were recorded; answers what
+/// each packet became, and the number of steps compared.
+fn interpret(verified: &Verified, landing: &Arc<Program>, packets: &[Vec<u8>]) -> Result<(Traces, u64)> {
+    let maps = create_maps(verified.program())?;
+    let (answers, checks) = run_checked(verified, landing, &maps, packets, BUDGET)?;
+    Ok((Traces { answers, maps: contents(&maps) }, checks))
+}
+
+/// The same with maps that the caller has.
+pub fn run_checked(
+    verified: &Verified,
+    landing: &Arc<Program>,
+    maps: &[Arc<Map>],
+    packets: &[Vec<u8>],
+    budget: u64,
+) -> Result<(Vec<Answer>, u64)> {
     let program = verified.program();
-    let maps = create_maps(program)?;
-    let checked = Checked::new(program.clone(), maps.clone())?;
+    let checked = Checked::new(program.clone(), maps.to_vec())?;
+    let table = ProgramTable::checked([&checked, &Checked::new(landing.clone(), maps.to_vec())?]);
     let mut checks = 0;
     let mut answers = Vec::new();
     for packet in packets {
         let mut env = TestEnv::default();
-        let mut run = Run::new(&mut env, 0);
+        let mut run = Run::new(&mut env, 0).with_table(&table);
         let mut observer =
             verified.states().map(|states| Containment::new(states, maps.iter().map(Arc::as_ref)));
         let mut fault = None;
         let output = test_run(program.kind, &Input::new(packet), &mut run, |run, context| {
             let observer = observer.as_mut().map(|observer| observer as &mut dyn weir_vm::Observer);
-            let options =
-                interpreter::Options { budget: BUDGET, observer, ..interpreter::Options::default() };
+            let options = interpreter::Options { budget, observer, ..interpreter::Options::default() };
             let (result, _) = checked.run(run, context, options);
             result.unwrap_or_else(|error| {
                 fault = Some(error);
@@ -170,7 +199,7 @@ fn interpret(verified: &Verified, packets: &[Vec<u8>]) -> Result<(Traces, u64)> 
             })
         })?;
         if let Some(fault) = fault {
-            anyhow::bail!("accepted, and yet: {fault}");
+            return Err(anyhow::Error::new(fault).context("accepted, and yet it was stopped"));
         }
         if let Some(observer) = observer {
             ensure!(
@@ -182,18 +211,41 @@ fn interpret(verified: &Verified, packets: &[Vec<u8>]) -> Result<(Traces, u64)> 
         }
         answers.push(Answer { verdict: output.retval, packet: output.packet });
     }
-    Ok((Traces { answers, maps: contents(&maps) }, checks))
+    Ok((answers, checks))
 }
 
-fn compile(verified: Verified, packets: &[Vec<u8>]) -> Result<Traces> {
+fn compile(verified: Verified, landing: &Arc<Program>, packets: &[Vec<u8>]) -> Result<Traces> {
     let maps = create_maps(verified.program())?;
-    let loaded = Loaded::new(verified, maps.clone(), Engine::Jit)?;
-    let answers = packets.iter().map(|packet| crate::engine::run(&loaded, packet)).collect::<Result<_>>()?;
+    let landing =
+        verify(landing.clone(), &Options::default()).map_err(|reject| anyhow::anyhow!("{reject}"))?;
+    let loaded = [verified, landing]
+        .into_iter()
+        .map(|verified| Ok(Arc::new(Loaded::new(verified, maps.clone(), Engine::Jit)?)))
+        .collect::<Result<Vec<_>>>()?;
+    let table = ProgramTable::new(loaded.clone());
+    let run = |packet: &Vec<u8>| crate::engine::run_with(&loaded[0], packet, Some(&table));
+    let answers = packets.iter().map(run).collect::<Result<_>>()?;
     Ok(Traces { answers, maps: contents(&maps) })
 }
 
-fn create_maps(program: &Program) -> Result<Vec<Arc<Map>>> {
-    program.maps.iter().map(|spec| Ok(Map::create(spec, 1)?)).collect()
+/// New maps; prog arrays name the program that tail calls go on in, which is number 1.
+pub fn create_maps(program: &Program) -> Result<Vec<Arc<Map>>> {
+    let create = |spec: &Arc<MapSpec>| {
+        let map = Map::create(spec, 1)?;
+        if let Initial::Programs(slots) = &spec.initial {
+            for (slot, _) in slots {
+                map.control().set_program(*slot, 1)?;
+            }
+        }
+        Ok(map)
+    };
+    program.maps.iter().map(create).collect()
+}
+
+/// Whether what stands in a map can be compared between us and the kernel: it has keys, one value for
+/// each, and these are bytes.
+fn is_compared(spec: &MapSpec) -> bool {
+    matches!(spec.kind, MapKind::Array | MapKind::Hash | MapKind::LruHash)
 }
 
 /// What stands under each key that programs use.
@@ -202,20 +254,20 @@ fn contents(maps: &[Arc<Map>]) -> Vec<Vec<Option<Vec<u8>>>> {
         let keys = (0..KEYS).map(|key| key.to_le_bytes()[..map.spec().key_size as usize].to_vec());
         keys.map(|key| map.control().lookup(&key).ok()).collect()
     };
-    maps.iter().map(of).collect()
+    maps.iter().filter(|map| is_compared(map.spec())).map(of).collect()
 }
 
-fn ask_kernel(set: &KernelSet, packets: &[Vec<u8>]) -> Result<Traces> {
+fn ask_kernel(set: &KernelSet, specs: &[Arc<MapSpec>], packets: &[Vec<u8>]) -> Result<Traces> {
     let mut answers = Vec::new();
     for packet in packets {
         let output = set.programs[0].test_run(&TestRun { data: packet, ..TestRun::default() })?;
         answers.push(Answer { verdict: output.retval, packet: output.data });
     }
-    let key_sizes = [4, 8];
-    let of = |(map, key_size): (&weir_sys::bpf::KernelMap, usize)| {
-        (0..KEYS).map(|key| map.lookup(&key.to_le_bytes()[..key_size]).ok()).collect()
+    let of = |(map, spec): (&weir_sys::bpf::KernelMap, &Arc<MapSpec>)| {
+        (0..KEYS).map(|key| map.lookup(&key.to_le_bytes()[..spec.key_size as usize]).ok()).collect()
     };
-    Ok(Traces { answers, maps: set.maps.iter().zip(key_sizes).map(of).collect() })
+    let compared = set.maps.iter().zip(specs).filter(|(_, spec)| is_compared(spec));
+    Ok(Traces { answers, maps: compared.map(of).collect() })
 }
 
 /// A failing program as its reader wants it: why, and the text.

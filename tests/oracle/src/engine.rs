@@ -7,7 +7,7 @@ use weir_ebpf::Program;
 use weir_maps::Map;
 use weir_verifier::{Options, Verified, verify};
 use weir_vm::test_run::{Input, test_run};
-use weir_vm::{Engine, Loaded, Run, TestEnv};
+use weir_vm::{Engine, Loaded, ProgramTable, Run, TestEnv};
 
 /// Every engine there is.
 pub const ENGINES: [Engine; 2] = [Engine::Interpreter, Engine::Jit];
@@ -40,8 +40,16 @@ pub fn load_verified(verified: Verified, engine: Engine) -> Result<Loaded> {
 
 /// Runs it once.
 pub fn run(loaded: &Loaded, packet: &[u8]) -> Result<Answer> {
+    run_with(loaded, packet, None)
+}
+
+/// The same with programs to go on in.
+pub fn run_with(loaded: &Loaded, packet: &[u8], table: Option<&ProgramTable>) -> Result<Answer> {
     let mut env = TestEnv::default();
     let mut run = Run::new(&mut env, 0);
+    if let Some(table) = table {
+        run = run.with_table(table);
+    }
     let kind = loaded.verified().program().kind;
     let output = test_run(kind, &Input::new(packet), &mut run, |run, context| loaded.run(run, context))?;
     match run.fault() {

@@ -24,7 +24,7 @@ fn smallest(judge: &Judge, recipe: &Recipe) -> String {
 fn random_programs_are_the_same_everywhere() {
     let (programs, first) = (number("WEIR_DIFF_PROGRAMS", 3_000), number("WEIR_DIFF_SEED", 1));
     let kernel = !kernel::skip("random programs in the kernel");
-    let judge = Judge { kernel, containment: true, packets: 3, insns_max: 1_000_000 };
+    let judge = Judge { kernel, machine_code: true, containment: true, packets: 3, insns_max: 1_000_000 };
     let (mut checks, mut refused, mut kernel_refused) = (0, BTreeMap::new(), BTreeMap::new());
     let mut known = BTreeMap::new();
     for seed in first..first + programs {

@@ -7,9 +7,9 @@
 use weir_ebpf::isa::{AluOp, Width};
 
 use super::bounds::{Bounds, Hull, Span};
-use super::bugs::{Bug, seeded};
 use super::tnum::{Tnum, low_mask};
 use super::{Number, Word};
+use crate::bugs::{Bug, seeded};
 
 /// Magnitude and sign of a span: its numbers are `-hi..=-lo` when negative.
 #[derive(Clone, Copy)]

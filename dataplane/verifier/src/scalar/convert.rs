@@ -3,9 +3,9 @@
 use weir_ebpf::isa::{Size, SwapKind, Width};
 
 use super::bounds::{Bounds, Hull, Span};
-use super::bugs::{Bug, seeded};
 use super::tnum::{Tnum, low_mask};
 use super::{Number, Scalar, Word};
+use crate::bugs::{Bug, seeded};
 
 impl<const BITS: u32, const HALF: u32> Number<BITS, HALF> {
     /// The low half, zeros above.

@@ -12,7 +12,6 @@
 
 mod alu;
 mod bounds;
-mod bugs;
 mod convert;
 mod refine;
 mod sync;
@@ -21,8 +20,6 @@ mod tests;
 mod tnum;
 
 pub use bounds::Bounds;
-#[cfg(feature = "mutants")]
-pub use bugs::{Bug, with};
 pub use tnum::Tnum;
 use tnum::low_mask;
 

@@ -5,9 +5,9 @@
 use weir_ebpf::isa::{Cond, Width};
 
 use super::bounds::{Bounds, Hull, Span};
-use super::bugs::{Bug, seeded};
 use super::tnum::{Tnum, low_mask};
 use super::{Number, Word};
+use crate::bugs::{Bug, seeded};
 
 /// What holds between the sides on one way of a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

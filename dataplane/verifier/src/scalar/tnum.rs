@@ -5,7 +5,7 @@
 //! bits; the low bits of their results depend on the low bits of their operands alone, so a narrower
 //! number is the 64-bit one cut by [`Tnum::low`].
 
-use super::bugs::{Bug, seeded};
+use crate::bugs::{Bug, seeded};
 
 /// The lowest `bits` bits set.
 pub(crate) const fn low_mask(bits: u32) -> u64 {

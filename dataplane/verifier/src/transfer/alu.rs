@@ -2,6 +2,7 @@
 
 use weir_ebpf::isa::{AluOp, Imm64, Reg, Size, Source, SwapKind, Width};
 
+use crate::bugs::{Bug, seeded};
 use crate::explore::{Check, Explorer};
 use crate::rule::Rule;
 use crate::scalar::Scalar;
@@ -72,12 +73,15 @@ impl Explorer<'_> {
             Value::Pointer(_) | Value::NotInit => width == Width::W64,
         };
         if let Source::Reg(reg) = src
-            && whole
+            && (whole || seeded(Bug::LinkOfHalf))
         {
             value = self.link(reg, value);
         }
         if !whole {
             value = match value {
+                Value::Number(number) if seeded(Bug::LinkOfHalf) => {
+                    Value::Number(Number { range: number.range.mov32(), ..number })
+                }
                 Value::Number(number) => Value::Number(number.made_into(number.range.mov32())),
                 Value::Pointer(_) | Value::NotInit => Value::ranged(Scalar::unknown().mov32()),
             };
@@ -108,7 +112,7 @@ impl Explorer<'_> {
 
     pub(crate) fn neg(&mut self, width: Width, dst: Reg) -> Check {
         let value = match self.read(dst)? {
-            Value::Number(number) => number.made_into(number.range.neg(width)),
+            Value::Number(number) => made_into(number, number.range.neg(width)),
             Value::Pointer(_) | Value::NotInit => Number::new(Scalar::unknown().neg(width)),
         };
         self.state.set(dst, Value::Number(value));
@@ -117,7 +121,7 @@ impl Explorer<'_> {
 
     pub(crate) fn swap(&mut self, kind: SwapKind, size: Size, dst: Reg) -> Check {
         let value = match self.read(dst)? {
-            Value::Number(number) => number.made_into(number.range.swap(kind, size)),
+            Value::Number(number) => made_into(number, number.range.swap(kind, size)),
             Value::Pointer(_) | Value::NotInit => Number::new(Scalar::unknown().swap(kind, size)),
         };
         self.state.set(dst, Value::Number(value));
@@ -197,7 +201,7 @@ impl Explorer<'_> {
 
     /// Whether this kind of pointer may be moved at all.
     fn check_movable(&self, op: AluOp, regno: usize, pointer: &Pointer, by: &Number) -> Check {
-        if pointer.maybe_null {
+        if pointer.maybe_null && !seeded(Bug::NullArithmetic) {
             let text = pointer.text();
             let message = format!("R{regno} pointer arithmetic on {text} prohibited, null-check it first");
             return self.refuse(Rule::MaybeNull, message);
@@ -223,6 +227,9 @@ impl Explorer<'_> {
 
     /// Keeps offsets small enough that no sum of them overflows (`check_reg_sane_offset`).
     fn check_step(&self, pointer: &Pointer, by: &Scalar) -> Check {
+        if seeded(Bug::OffsetUnbounded) {
+            return Ok(());
+        }
         let text = pointer.kind.text();
         let smin = by.smin();
         let far = |value: i64| value >= OFFSET_MAX || value <= -OFFSET_MAX;
@@ -268,6 +275,9 @@ impl Explorer<'_> {
 
     /// A packet pointer whose variable part changed has nothing proven about it.
     fn moved_by_variable(&mut self, pointer: Pointer) -> Pointer {
+        if seeded(Bug::PacketRangeKept) {
+            return pointer;
+        }
         let kind = match pointer.kind {
             Kind::Packet { .. } => Kind::Packet { range: 0 },
             Kind::PacketMeta { .. } => Kind::PacketMeta { range: 0 },
@@ -277,11 +287,19 @@ impl Explorer<'_> {
     }
 }
 
+/// A number made of another one, to which it is not linked.
+fn made_into(number: Number, range: Scalar) -> Number {
+    if seeded(Bug::LinkKeptBySwap) { Number { range, ..number } } else { number.made_into(range) }
+}
+
 /// Arithmetic on two numbers. Adding a constant keeps the link; everything else breaks it.
 fn number(op: AluOp, width: Width, left: Number, right: Number) -> Number {
     let range = Scalar::alu(op, width, &left.range, &right.range);
     let roots = left.roots.with(right.roots);
     let linked = || -> Option<Number> {
+        if seeded(Bug::LinkKept) {
+            return Some(Number { range, ..left });
+        }
         let by = right.range.as_constant()? as i64;
         if op != AluOp::Add || width != Width::W64 || left.id == 0 {
             return None;

@@ -5,6 +5,7 @@ use weir_ebpf::abi::kfunc::Callee;
 use weir_ebpf::isa::Reg;
 use weir_ebpf::program::{Initial, ProgramType};
 
+use crate::bugs::{Bug, seeded};
 use crate::explore::{Check, Explorer};
 use crate::lint::{LINTS_MAX, Lint};
 use crate::rule::Rule;
@@ -346,7 +347,7 @@ impl Explorer<'_> {
             return self.refuse(Rule::ArgumentType, message);
         };
         let range = size.range;
-        if range.smin() < 0 {
+        if range.smin() < 0 && !seeded(Bug::SizeNegative) {
             let message = format!("R{regno} min value is negative, either use unsigned or 'var &= const'");
             return self.refuse(Rule::ArgumentSize, message);
         }
@@ -370,7 +371,8 @@ impl Explorer<'_> {
         let wanted = Wanted { zero_allowed, ..wanted };
         match self.read(memory)? {
             Value::Pointer(pointer) => {
-                self.check_memory(Some(callee), memory, &pointer, range.umax() as u32, wanted, call)
+                let most = if seeded(Bug::SizeLeast) { range.umin().max(1) } else { range.umax() };
+                self.check_memory(Some(callee), memory, &pointer, most as u32, wanted, call)
             }
             null if null.is_null() && zero_allowed && range.umax() == 0 => Ok(()),
             other => {

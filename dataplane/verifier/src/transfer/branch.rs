@@ -2,6 +2,7 @@
 
 use weir_ebpf::isa::{AluOp, Cond, Reg, Source, Width};
 
+use crate::bugs::{Bug, seeded};
 use crate::explore::{Check, Explorer, Step};
 use crate::precision::Roots;
 use crate::scalar::Scalar;
@@ -126,6 +127,7 @@ fn spread(state: &mut State, known: Number) -> bool {
             return;
         }
         let apart = i64::from(number.delta) - i64::from(known.delta);
+        let apart = if seeded(Bug::LinkDelta) { 0 } else { apart };
         let range = Scalar::alu(AluOp::Add, Width::W64, &known.range, &Scalar::constant(apart as u64));
         match number.range.meet(&range) {
             Some(range) => *number = narrowed(number, range, number.roots.with(known.roots)),
@@ -145,7 +147,7 @@ fn learn_pointers(state: &mut State, cond: Cond, holds: bool, (left, right): (Va
     if let (Value::Pointer(pointer), Some(equal), Source::Imm(0)) = (left, equal, src)
         && pointer.maybe_null
     {
-        return settle_null(state, pointer.id, equal);
+        return settle_null(state, pointer.id, equal != seeded(Bug::NullWrongWay));
     }
     if let (Value::Pointer(l), Value::Pointer(r)) = (left, right) {
         if equal == Some(true) {
@@ -167,7 +169,7 @@ pub(crate) fn settle_null(state: &mut State, id: Id, null: bool) {
     }
     state.for_each(|value| {
         let Value::Pointer(pointer) = value else { return };
-        if !pointer.maybe_null || pointer.id != id {
+        if !pointer.maybe_null || pointer.id != id && !seeded(Bug::NullOfOthers) {
             return;
         }
         if null {
@@ -181,7 +183,7 @@ pub(crate) fn settle_null(state: &mut State, id: Id, null: bool) {
 /// Orders a comparison as `pointer <= end` or `pointer < end`, if that is what it says.
 fn learn_packet(state: &mut State, cond: Cond, holds: bool, left: &Pointer, right: &Pointer) {
     // What holds, as a relation between left and right.
-    let relation = if holds { cond } else { negated(cond) };
+    let relation = if holds != seeded(Bug::PacketRangeWrongWay) { cond } else { negated(cond) };
     let (pointer, end, strict) = match relation {
         Cond::Lt => (left, right, true),
         Cond::Le => (left, right, false),
@@ -220,9 +222,9 @@ fn prove_range(state: &mut State, pointer: &Pointer, strict: bool) {
     if pointer.var.umax() > PACKET_OFFSET_MAX || pointer.var.umax() + off > PACKET_OFFSET_MAX {
         return;
     }
-    let proven = (off + u64::from(strict)).min(PACKET_OFFSET_MAX) as u16;
+    let proven = (off + u64::from(strict || seeded(Bug::PacketRangeOffByOne))).min(PACKET_OFFSET_MAX) as u16;
     state.for_each_pointer(|other| {
-        if other.id != pointer.id {
+        if other.id != pointer.id && !seeded(Bug::PacketRangeOfOthers) {
             return;
         }
         match (&mut other.kind, pointer.kind) {

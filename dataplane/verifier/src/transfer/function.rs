@@ -6,6 +6,7 @@ use weir_ebpf::abi::MAX_CALL_FRAMES;
 use weir_ebpf::abi::helper::Helper;
 use weir_ebpf::isa::Reg;
 
+use crate::bugs::{Bug, seeded};
 use crate::explore::{Check, Explorer, Step};
 use crate::rule::Rule;
 use crate::scalar::Scalar;
@@ -68,7 +69,8 @@ impl Explorer<'_> {
                 set(Reg::R4, context);
             }
             _ => {
-                set(Reg::R1, Value::unknown());
+                let index = if seeded(Bug::CallbackIndex) { Value::constant(0) } else { Value::unknown() };
+                set(Reg::R1, index);
                 set(Reg::R2, context);
             }
         }
@@ -89,7 +91,7 @@ impl Explorer<'_> {
         if frame.callback {
             return self.refuse(Rule::Unsupported, "weir does not let callbacks tail call");
         }
-        if self.state.frames.len() == 1 {
+        if self.state.frames.len() == 1 || seeded(Bug::TailCallStops) {
             return Ok(());
         }
         let after = frame.callsite + 1;
@@ -132,6 +134,7 @@ impl Explorer<'_> {
         let answer = *self.state.reg(Reg::R0);
         if let Value::Pointer(pointer) = answer
             && matches!(pointer.kind, Kind::Stack { .. })
+            && !seeded(Bug::ReturnStack)
         {
             return self.refuse(Rule::ReturnsStack, "cannot return stack pointer to the caller");
         }

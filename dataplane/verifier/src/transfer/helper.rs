@@ -7,6 +7,7 @@ use weir_ebpf::abi::kfunc::{Callee, Kfunc};
 use weir_ebpf::abi::names::helper_name;
 use weir_ebpf::isa::Reg;
 
+use crate::bugs::{Bug, seeded};
 use crate::compat;
 use crate::explore::{Check, Explorer, Step};
 use crate::reject::Reject;
@@ -38,7 +39,8 @@ impl Explorer<'_> {
         for at in 0..callee.args().len() {
             self.check_argument(callee, at, &mut call)?;
         }
-        for (frame, from, to) in call.filled.into_iter().flatten() {
+        for (frame, from, to) in call.filled.into_iter().flatten().filter(|_| !seeded(Bug::HelperKeepsStack))
+        {
             let frame = &mut self.state.frames[usize::from(frame)];
             std::rc::Rc::make_mut(frame).stack.smear(from, to, false);
         }
@@ -166,7 +168,7 @@ impl Explorer<'_> {
                 })
             }
         };
-        for reg in Reg::ARGS {
+        for reg in Reg::ARGS.into_iter().filter(|_| !seeded(Bug::CallKeepsArguments)) {
             self.state.set(reg, Value::NotInit);
         }
         self.state.set(Reg::R0, answer);
@@ -178,6 +180,10 @@ impl Explorer<'_> {
 
     /// Packet pointers become numbers; the packet may have moved (`clear_all_pkt_pointers`).
     pub(crate) fn forget_packet(&mut self) {
+        if seeded(Bug::StalePacket) {
+            return;
+        }
+        let kept = seeded(Bug::StaleSpilledPacket).then(|| self.state.clone());
         self.state.for_each(|value| {
             let stale = value.as_pointer().is_some_and(|pointer| match pointer.kind {
                 Kind::PacketEnd | Kind::Memory { packet: true, .. } => true,
@@ -187,6 +193,9 @@ impl Explorer<'_> {
                 *value = Value::unknown();
             }
         });
+        for (frame, kept) in self.state.frames.iter_mut().zip(kept.into_iter().flat_map(|kept| kept.frames)) {
+            std::rc::Rc::make_mut(frame).stack = kept.stack.clone();
+        }
     }
 
     /// A socket that was looked up, which is a reference; or another view of one, which ends with it.
@@ -218,10 +227,12 @@ impl Explorer<'_> {
         // An array has every index below its size (`can_elide_value_nullness`). Inner arrays may be
         // shorter than the one that declares their shape.
         let present = callee.is(Helper::MapLookupElem)
-            && !map.inner
+            && (!map.inner || seeded(Bug::ElidedNullOfInner))
             && map.spec(self.program).is_some_and(|spec| {
                 matches!(spec.kind, MapKind::Array | MapKind::PercpuArray)
-                    && call.index.is_some_and(|index| index < spec.max_entries)
+                    && call.index.is_some_and(|index| {
+                        index < spec.max_entries + u32::from(seeded(Bug::ElidedNullOffByOne))
+                    })
             });
         Value::Pointer(Pointer { maybe_null: !present, id: self.new_id(), ..Pointer::new(kind) })
     }

@@ -5,6 +5,7 @@ use weir_ebpf::abi::{ContextField, XdpField};
 use weir_ebpf::isa::{AtomicOp, Reg, Size, Source};
 use weir_ebpf::program::{Initial, ProgramType};
 
+use crate::bugs::{Bug, seeded};
 use crate::explore::{Check, Explorer};
 use crate::facts::Access;
 use crate::rule::Rule;
@@ -32,7 +33,7 @@ impl Explorer<'_> {
     fn load_into(&mut self, touch: Touch, signed: bool, dst: Reg) -> Check {
         let loaded = self.load_value(touch)?;
         let value = match loaded {
-            Value::Number(number) if signed => {
+            Value::Number(number) if signed && !seeded(Bug::SignedLoad) => {
                 Value::Number(number.made_into(number.range.movsx(weir_ebpf::isa::Width::W64, touch.size)))
             }
             Value::Pointer(_) if signed => {
@@ -84,13 +85,18 @@ impl Explorer<'_> {
         let old = self.load_value(touch)?;
         // As in the kernel, the old value arrives first: the base must not be its register.
         match op {
+            AtomicOp::CmpXchg if seeded(Bug::CmpxchgKeepsR0) => {}
             AtomicOp::CmpXchg => self.state.set(Reg::R0, old),
+            _ if seeded(Bug::FetchKeepsSource) => {}
             AtomicOp::FetchAdd
             | AtomicOp::FetchOr
             | AtomicOp::FetchAnd
             | AtomicOp::FetchXor
             | AtomicOp::Xchg => self.state.set(src, old),
             AtomicOp::Add | AtomicOp::Or | AtomicOp::And | AtomicOp::Xor => {}
+        }
+        if seeded(Bug::AtomicKeepsMemory) {
+            return Ok(());
         }
         self.store_value(touch, Value::NotInit)
     }
@@ -126,7 +132,7 @@ impl Explorer<'_> {
         let value = self.read(reg)?;
         let regno = reg.index();
         match value {
-            Value::Pointer(pointer) if !pointer.maybe_null => Ok(pointer),
+            Value::Pointer(pointer) if !pointer.maybe_null || seeded(Bug::NullUnchecked) => Ok(pointer),
             Value::Pointer(pointer) => {
                 let message = format!("R{regno} invalid mem access '{}'", pointer.text());
                 self.refuse(Rule::MaybeNull, message)
@@ -340,7 +346,7 @@ impl Explorer<'_> {
     /// The value of a load from a frozen map at a known place.
     fn constant_of(&self, touch: Touch, pointer: &Pointer, map: MapRef) -> Option<Value> {
         let spec = map.spec(self.program)?;
-        if !spec.frozen || map.inner {
+        if !spec.frozen && !seeded(Bug::ConstantOfUnfrozen) || map.inner {
             return None;
         }
         let Initial::Data(data) = &spec.initial else { return None };

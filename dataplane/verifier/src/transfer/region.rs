@@ -5,6 +5,7 @@ use weir_ebpf::abi::{MAX_STACK, MapKind};
 use weir_ebpf::isa::Reg;
 use weir_ebpf::program::ValueField;
 
+use crate::bugs::{Bug, seeded};
 use crate::explore::{Check, Explorer};
 use crate::facts::Access;
 use crate::reject::{Reject, drop_code};
@@ -59,6 +60,9 @@ impl Explorer<'_> {
     /// The pointer has no offset at all (`check_ptr_off_reg`).
     pub(crate) fn check_unmoved(&self, reg: Reg, pointer: &Pointer) -> Check {
         let (regno, text) = (reg.index(), pointer.kind.text());
+        if seeded(Bug::ContextMoved) {
+            return Ok(());
+        }
         if pointer.off < 0 {
             let message = format!("negative offset {text} ptr R{regno} off={} disallowed", pointer.off);
             return self.refuse(Rule::ContextModified, message);
@@ -85,7 +89,7 @@ impl Explorer<'_> {
         zero_allowed: bool,
     ) -> Check {
         let regno = reg.index();
-        if pointer.var.smin() < 0 {
+        if pointer.var.smin() < 0 && !seeded(Bug::PacketNegative) {
             return self.negative(regno);
         }
         let range = match pointer.kind {
@@ -94,7 +98,8 @@ impl Explorer<'_> {
         };
         let from = i64::from(pointer.off) + i64::from(off);
         let sized = size > 0 || zero_allowed;
-        if from >= 0 && sized && from + i64::from(size) <= i64::from(range) {
+        let reach = if seeded(Bug::PacketSizeIgnored) { 1 } else { size };
+        if from >= 0 && sized && from + i64::from(reach) <= i64::from(range) {
             return Ok(());
         }
         let message = format!(
@@ -128,14 +133,22 @@ impl Explorer<'_> {
         let regno = reg.index();
         let off = i64::from(pointer.off) + i64::from(off);
         let (smin, umax) = (pointer.var.smin(), pointer.var.umax());
-        if smin < 0 && (smin == i64::MIN || i32::try_from(off + smin).is_err() || off + smin < 0) {
+        if smin < 0
+            && !seeded(Bug::RegionNegative)
+            && (smin == i64::MIN || i32::try_from(off + smin).is_err() || off + smin < 0)
+        {
             return self.negative(regno);
         }
         let inside = |from: i64| {
-            from >= 0 && (size > 0 || zero_allowed) && from + i64::from(size) <= i64::from(region)
+            from >= 0
+                && (size > 0 || zero_allowed)
+                && from + i64::from(size) <= i64::from(region) + i64::from(seeded(Bug::RegionOffByOne))
         };
-        if !inside(smin.saturating_add(off)) {
+        if !inside(smin.saturating_add(off)) && !seeded(Bug::RegionNegative) {
             return self.outside(regno, pointer, smin.saturating_add(off), size, region);
+        }
+        if seeded(Bug::RegionUnbounded) {
+            return Ok(());
         }
         if umax >= OFFSET_MAX as u64 {
             let message =
@@ -198,7 +211,7 @@ impl Explorer<'_> {
         let value_size = spec.value_size;
         let devices = matches!(spec.kind, MapKind::Devmap | MapKind::DevmapHash);
         let read_only = spec.flags & create_flags::RDONLY_PROG != 0 || spec.frozen || devices;
-        if direction == Direction::Write && read_only {
+        if direction == Direction::Write && read_only && !seeded(Bug::WriteReadOnly) {
             let message =
                 format!("write into map forbidden, value_size={value_size} off={whole} size={size}");
             return self.refuse(Rule::MapReadOnly, message);
@@ -215,7 +228,7 @@ impl Explorer<'_> {
                 ValueField::SpinLock { offset } => (i64::from(offset), 4, "bpf_spin_lock"),
                 ValueField::Timer { offset } => (i64::from(offset), 16, "bpf_timer"),
             };
-            if from < at + bytes && at < to {
+            if from < at + bytes && at < to && !seeded(Bug::SpecialField) {
                 let message = format!("{name} cannot be accessed directly by load/store");
                 return self.refuse(Rule::MapField, message);
             }
@@ -248,7 +261,8 @@ impl Explorer<'_> {
             }
         };
         let to = last.saturating_add(i64::from(size));
-        if from < -(MAX_STACK as i64) || from > -1 || to > 0 {
+        let lowest = MAX_STACK as i64 + if seeded(Bug::LooseStackBounds) { 8 } else { 0 };
+        if from < -lowest || from > -1 || to > 0 {
             let message = if pointer.var.as_constant().is_some() {
                 format!("invalid{way} stack R{regno} off={from} size={size}")
             } else {

@@ -7,6 +7,7 @@ use weir_ebpf::abi::kfunc::Callee;
 use weir_ebpf::isa::Reg;
 use weir_ebpf::program::{ProgramType, ValueField};
 
+use crate::bugs::{Bug, seeded};
 use crate::explore::{Check, Explorer};
 use crate::rule::Rule;
 use crate::state::{Lock, Reference};
@@ -84,6 +85,9 @@ impl Explorer<'_> {
                 Rc::make_mut(frame).stack.remove_objects(|object| object.reference == id);
             }
         }
+        if seeded(Bug::UseAfterRelease) {
+            return Ok(());
+        }
         self.state.for_each(|value| {
             if value.as_pointer().is_some_and(|pointer| pointer.reference == id) {
                 *value = Value::unknown();
@@ -94,11 +98,13 @@ impl Explorer<'_> {
 
     /// Nothing is held here (`check_resource_leak`).
     pub(crate) fn check_nothing_held(&self, what: &str) -> Check {
-        if let Some(reference) = self.state.references.first() {
+        if let Some(reference) = self.state.references.first()
+            && !seeded(Bug::LeakedReference)
+        {
             let message = format!("Unreleased reference id={} alloc_insn={}", reference.id, reference.slot);
             return self.refuse(Rule::Unreleased, message);
         }
-        if self.state.lock.is_some() {
+        if self.state.lock.is_some() && !seeded(Bug::LeakedLock) {
             let message = format!("{what} cannot be used inside bpf_spin_lock-ed region");
             return self.refuse(Rule::SpinLock, message);
         }

@@ -1,23 +1,32 @@
 //! Recipes to instructions.
 
-use weir_ebpf::abi::Helper;
+use weir_ebpf::ProgramType;
 use weir_ebpf::isa::{AluOp, AtomicOp, Cond, Imm64, Insn, Reg, Size, Source, Width};
 
-use super::{PROVEN, Recipe, Step};
+use super::{Guard, PROVEN, Recipe, Step, Turn};
 
 /// Numbers of the main function, which the epilogue writes out.
 const NUMBERS: [Reg; 8] = [Reg::R0, Reg::R1, Reg::R2, Reg::R3, Reg::R4, Reg::R5, Reg::R8, Reg::R9];
 /// Numbers on the main function's stack.
-const SLOTS: i16 = 16;
+pub(super) const SLOTS: i16 = 16;
 /// Where keys stand.
-const KEY: i16 = -136;
+pub(super) const KEY: i16 = -136;
 /// Where r7 is spilled.
-const SPILL: i16 = -144;
+pub(super) const SPILL: i16 = -144;
+/// Where a callback keeps its context.
+const CONTEXT: i16 = -40;
 
 /// The whole program: main, then its functions.
 pub(super) fn emit(recipe: &Recipe) -> Vec<Insn> {
     let extended = recipe.extended;
-    let mut out = Emitter { insns: Vec::new(), bails: Vec::new(), calls: Vec::new(), extended };
+    let mut out = Emitter {
+        kind: recipe.kind,
+        insns: Vec::new(),
+        bails: Vec::new(),
+        calls: Vec::new(),
+        visits: Vec::new(),
+        extended,
+    };
     out.prologue();
     out.steps(&recipe.main);
     out.epilogue();
@@ -28,25 +37,34 @@ pub(super) fn emit(recipe: &Recipe) -> Vec<Insn> {
             out.function(index, function);
         }
     }
+    let visited: Vec<usize> = out.visits.iter().map(|(_, callback)| *callback).collect();
+    for (index, (turn, steps)) in recipe.callbacks.iter().enumerate() {
+        if visited.contains(&index) {
+            out.callback(index, *turn, steps);
+        }
+    }
     out.insns
 }
 
-struct Emitter {
+pub(super) struct Emitter {
+    pub(super) kind: ProgramType,
     insns: Vec<Insn>,
     /// Jumps to the end of the program.
     bails: Vec<usize>,
     /// Calls and which function they are of.
     calls: Vec<(usize, usize)>,
+    /// Loads of function addresses and of which callback.
+    pub(super) visits: Vec<(usize, usize)>,
     /// [`Recipe::extended`].
     extended: bool,
 }
 
-const fn slot(index: i16) -> i16 {
+pub(super) const fn slot(index: i16) -> i16 {
     -8 * (index + 1)
 }
 
 impl Emitter {
-    fn push(&mut self, insn: Insn) {
+    pub(super) fn push(&mut self, insn: Insn) {
         self.insns.push(insn);
         if insn.slots() == 2 {
             self.insns.push(Insn::SecondHalf);
@@ -57,44 +75,47 @@ impl Emitter {
         }
     }
 
-    fn mov(&mut self, dst: Reg, src: Reg) {
+    pub(super) fn mov(&mut self, dst: Reg, src: Reg) {
         self.push(Insn::Mov { width: Width::W64, dst, src: Source::Reg(src) });
     }
 
-    fn set(&mut self, dst: Reg, imm: i32) {
+    pub(super) fn set(&mut self, dst: Reg, imm: i32) {
         self.push(Insn::Mov { width: Width::W64, dst, src: Source::Imm(imm) });
     }
 
-    fn alu(&mut self, op: AluOp, dst: Reg, src: Source) {
+    pub(super) fn alu(&mut self, op: AluOp, dst: Reg, src: Source) {
         self.push(Insn::Alu { width: Width::W64, op, dst, src });
     }
 
-    fn load(&mut self, dst: Reg, base: Reg, off: i16) {
+    pub(super) fn load(&mut self, dst: Reg, base: Reg, off: i16) {
         self.push(Insn::Load { size: Size::DW, signed: false, dst, base, off });
     }
 
-    fn store(&mut self, base: Reg, off: i16, src: Reg) {
+    pub(super) fn store(&mut self, base: Reg, off: i16, src: Reg) {
         self.push(Insn::Store { size: Size::DW, base, off, src: Source::Reg(src) });
     }
 
-    fn field(&mut self, dst: Reg, off: i16) {
+    pub(super) fn field(&mut self, dst: Reg, off: i16) {
         self.push(Insn::Load { size: Size::W, signed: false, dst, base: Reg::R6, off });
     }
 
     /// A branch whose target comes later.
-    fn branch(&mut self, width: Width, cond: Cond, dst: Reg, src: Source) -> usize {
+    pub(super) fn branch(&mut self, width: Width, cond: Cond, dst: Reg, src: Source) -> usize {
         self.push(Insn::Branch { width, cond, dst, src, off: 0 });
         self.insns.len() - 1
     }
 
     /// Lets an earlier branch come here.
-    fn land(&mut self, at: usize) {
+    pub(super) fn land(&mut self, at: usize) {
         let to = (self.insns.len() - at - 1) as i32;
         self.insns[at] = match self.insns[at] {
             Insn::Goto { .. } => Insn::Goto { off: to as i16 },
             Insn::GotoLong { .. } => Insn::GotoLong { off: to },
             Insn::MayGoto { .. } => Insn::MayGoto { off: to as i16 },
             Insn::CallLocal { .. } => Insn::CallLocal { off: to },
+            Insn::LoadImm64 { dst, value: Imm64::Function(_) } => {
+                Insn::LoadImm64 { dst, value: Imm64::Function(to) }
+            }
             Insn::Branch { width, cond, dst, src, .. } => {
                 Insn::Branch { width, cond, dst, src, off: to as i16 }
             }
@@ -103,16 +124,50 @@ impl Emitter {
     }
 
     /// Sets numbers again, from the stack.
-    fn restore(&mut self, regs: &[Reg]) {
+    pub(super) fn restore(&mut self, regs: &[Reg]) {
         for reg in regs {
             self.load(*reg, Reg::R10, slot(reg.index() as i16));
         }
     }
 
+    /// Where the context says where the packet is; its end stands behind.
+    fn data(&self) -> i16 {
+        if self.kind == ProgramType::Xdp { 0 } else { 76 }
+    }
+
+    /// How many slots there are.
+    pub(super) fn next(&self) -> usize {
+        self.insns.len()
+    }
+
+    /// Bounds an index; answers the branches that leave when it is out of bounds.
+    pub(super) fn guard(&mut self, index: Reg, guard: Guard) -> Vec<usize> {
+        match guard {
+            Guard::Mask(mask) => {
+                self.alu(AluOp::And, index, Source::Imm(mask));
+                Vec::new()
+            }
+            Guard::Below { width, most } => {
+                if width == Width::W32 {
+                    self.push(Insn::Mov { width, dst: index, src: Source::Reg(index) });
+                }
+                vec![self.branch(width, Cond::Gt, index, Source::Imm(most))]
+            }
+            Guard::Between { most } => {
+                let above = self.branch(Width::W64, Cond::SGt, index, Source::Imm(most));
+                vec![above, self.branch(Width::W64, Cond::SLt, index, Source::Imm(0))]
+            }
+            Guard::Shift { bits } => {
+                self.alu(AluOp::Rsh, index, Source::Imm(64 - bits));
+                Vec::new()
+            }
+        }
+    }
+
     /// Reads the packet's bounds and proves [`PROVEN`] bytes. Uses r3 and r4.
-    fn prove_packet(&mut self) {
-        self.field(Reg::R7, 0);
-        self.field(Reg::R4, 4);
+    pub(super) fn prove_packet(&mut self) {
+        self.field(Reg::R7, self.data());
+        self.field(Reg::R4, self.data() + 4);
         self.mov(Reg::R3, Reg::R7);
         self.alu(AluOp::Add, Reg::R3, Source::Imm(i32::from(PROVEN)));
         let bail = self.branch(Width::W64, Cond::Gt, Reg::R3, Source::Reg(Reg::R4));
@@ -161,6 +216,38 @@ impl Emitter {
         self.push(Insn::Exit);
     }
 
+    /// A callback: two numbers of the caller's stack go in and out through the context.
+    fn callback(&mut self, index: usize, turn: Turn, steps: &[Step]) {
+        for (visit, _) in self.visits.clone().into_iter().filter(|(_, callback)| *callback == index) {
+            self.land(visit);
+        }
+        match turn {
+            Turn::Loop => self.mov(Reg::R0, Reg::R1),
+            Turn::Element => {
+                self.load(Reg::R0, Reg::R3, 8);
+                self.push(Insn::Load { size: Size::W, signed: false, dst: Reg::R1, base: Reg::R2, off: 0 });
+                self.store(Reg::R3, 16, Reg::R1);
+                self.mov(Reg::R2, Reg::R4);
+            }
+        }
+        self.store(Reg::R10, CONTEXT, Reg::R2);
+        self.load(Reg::R3, Reg::R2, 0);
+        self.load(Reg::R4, Reg::R2, 8);
+        self.mov(Reg::R5, Reg::R0);
+        self.mov(Reg::R2, Reg::R1);
+        let kept = [(Reg::R1, Reg::R6), (Reg::R3, Reg::R7), (Reg::R4, Reg::R8), (Reg::R5, Reg::R9)];
+        for (at, (arg, kept)) in kept.into_iter().enumerate() {
+            self.mov(kept, arg);
+            self.store(Reg::R10, slot(at as i16), arg);
+        }
+        self.steps(steps);
+        self.load(Reg::R2, Reg::R10, CONTEXT);
+        self.store(Reg::R2, 0, Reg::R1);
+        self.store(Reg::R2, 8, Reg::R4);
+        self.alu(AluOp::And, Reg::R0, Source::Imm(1));
+        self.push(Insn::Exit);
+    }
+
     fn steps(&mut self, steps: &[Step]) {
         steps.iter().for_each(|step| self.step(step));
     }
@@ -181,16 +268,16 @@ impl Emitter {
                 self.land(over);
             }
             Step::Loop { times, may, body } => self.repeat(*times, *may, body),
-            Step::Packet { index, mask, off, access } => {
+            Step::Packet { index, guard, off, access } => {
                 self.mov(Reg::R5, *index);
-                self.alu(AluOp::And, Reg::R5, Source::Imm(*mask));
+                let mut out = self.guard(Reg::R5, *guard);
                 self.alu(AluOp::Add, Reg::R5, Source::Reg(Reg::R7));
-                self.field(Reg::R4, 4);
+                self.field(Reg::R4, self.data() + 4);
                 self.mov(Reg::R3, Reg::R5);
                 self.alu(AluOp::Add, Reg::R3, Source::Imm(i32::from(*off) + 8));
-                let outside = self.branch(Width::W64, Cond::Gt, Reg::R3, Source::Reg(Reg::R4));
+                out.push(self.branch(Width::W64, Cond::Gt, Reg::R3, Source::Reg(Reg::R4)));
                 self.push(access.at(Reg::R5, *off));
-                self.land(outside);
+                out.into_iter().for_each(|outside| self.land(outside));
                 self.restore(&[Reg::R3, Reg::R4, Reg::R5]);
             }
             Step::Stack { index, access } => {
@@ -227,14 +314,36 @@ impl Emitter {
             }
             Step::Field { dst, off } => self.field(*dst, *off),
             Step::Extent { dst } => {
-                self.field(Reg::R5, 4);
+                self.field(Reg::R5, self.data() + 4);
                 self.alu(AluOp::Sub, Reg::R5, Source::Reg(Reg::R7));
                 self.mov(*dst, Reg::R5);
                 self.restore(&[Reg::R5]);
             }
-            Step::Adjust { .. } | Step::Bytes { .. } | Step::Checksum { .. } | Step::Length => {
-                self.helper_step(step);
+            Step::SetField { off, src } => {
+                self.push(Insn::Store { size: Size::W, base: Reg::R6, off: *off, src: Source::Reg(*src) });
             }
+            Step::Global { off, access } => {
+                let value = Imm64::MapValue { map: super::maps::DATA, offset: 0 };
+                self.push(Insn::LoadImm64 { dst: Reg::R5, value });
+                self.push(access.at(Reg::R5, *off));
+                self.restore(&[Reg::R5]);
+            }
+            Step::Legacy { size, index, at } => {
+                if let Some(index) = index {
+                    self.mov(Reg::R5, *index);
+                    self.alu(AluOp::And, Reg::R5, Source::Imm(0x7f));
+                }
+                self.push(Insn::LoadPacket { size: *size, index: index.map(|_| Reg::R5), offset: *at });
+                self.restore(&Reg::ARGS);
+            }
+            Step::Adjust { .. }
+            | Step::Bytes { .. }
+            | Step::Checksum { .. }
+            | Step::Length
+            | Step::Ring { .. }
+            | Step::Visit { .. }
+            | Step::Tail { .. }
+            | Step::Sized { .. } => self.helper_step(step),
         }
     }
 
@@ -254,97 +363,5 @@ impl Emitter {
         if let Some(out) = out {
             self.land(out);
         }
-    }
-
-    fn call(&mut self, helper: Helper) {
-        self.push(Insn::Call { helper: helper as u32 });
-    }
-
-    fn stack_pointer(&mut self, dst: Reg, off: i16) {
-        self.mov(dst, Reg::R10);
-        self.alu(AluOp::Add, dst, Source::Imm(i32::from(off)));
-    }
-
-    /// Puts the key on the stack, the map into r1 and the key's address into r2.
-    fn key(&mut self, map: u32, key: Source) {
-        let size = if map == 0 { Size::W } else { Size::DW };
-        match key {
-            Source::Reg(reg) => {
-                self.mov(Reg::R2, reg);
-                self.alu(AluOp::And, Reg::R2, Source::Imm(super::KEYS as i32 - 1));
-                self.push(Insn::Store { size, base: Reg::R10, off: KEY, src: Source::Reg(Reg::R2) });
-            }
-            imm => self.push(Insn::Store { size, base: Reg::R10, off: KEY, src: imm }),
-        }
-        self.push(Insn::LoadImm64 { dst: Reg::R1, value: Imm64::Map(map) });
-        self.stack_pointer(Reg::R2, KEY);
-    }
-
-    fn map_step(&mut self, step: &Step) {
-        match step {
-            Step::Lookup { map, key, index, accesses } => {
-                if let Some((index, mask)) = index {
-                    self.mov(Reg::R5, *index);
-                    self.alu(AluOp::And, Reg::R5, Source::Imm(*mask));
-                    self.store(Reg::R10, SPILL, Reg::R5);
-                }
-                self.key(*map, *key);
-                self.call(Helper::MapLookupElem);
-                let null = self.branch(Width::W64, Cond::Eq, Reg::R0, Source::Imm(0));
-                if let Some((_, mask)) = index {
-                    self.load(Reg::R5, Reg::R10, SPILL);
-                    self.alu(AluOp::And, Reg::R5, Source::Imm(*mask));
-                    self.alu(AluOp::Add, Reg::R0, Source::Reg(Reg::R5));
-                }
-                for (off, access) in accesses {
-                    self.push(access.at(Reg::R0, *off));
-                }
-                self.land(null);
-                self.restore(&[Reg::R0]);
-            }
-            Step::Update { map, key, flags } => {
-                self.key(*map, *key);
-                self.stack_pointer(Reg::R3, slot(SLOTS - 1));
-                self.set(Reg::R4, *flags);
-                self.call(Helper::MapUpdateElem);
-            }
-            Step::Delete { map, key } => {
-                self.key(*map, *key);
-                self.call(Helper::MapDeleteElem);
-            }
-            other => unreachable!("{other:?} does not touch a map"),
-        }
-        self.restore(&Reg::ARGS);
-    }
-
-    fn helper_step(&mut self, step: &Step) {
-        match step {
-            Step::Adjust { tail, delta } => {
-                self.mov(Reg::R1, Reg::R6);
-                self.set(Reg::R2, *delta);
-                self.call(if *tail { Helper::XdpAdjustTail } else { Helper::XdpAdjustHead });
-                self.prove_packet();
-            }
-            Step::Bytes { store, at, bytes } => {
-                self.mov(Reg::R1, Reg::R6);
-                self.set(Reg::R2, *at);
-                self.stack_pointer(Reg::R3, slot(7));
-                self.set(Reg::R4, *bytes);
-                self.call(if *store { Helper::XdpStoreBytes } else { Helper::XdpLoadBytes });
-            }
-            Step::Checksum { bytes } => {
-                self.stack_pointer(Reg::R1, slot(7));
-                self.stack_pointer(Reg::R3, slot(SLOTS - 1));
-                self.set(Reg::R2, *bytes);
-                self.set(Reg::R4, *bytes);
-                self.call(Helper::CsumDiff);
-            }
-            Step::Length => {
-                self.mov(Reg::R1, Reg::R6);
-                self.call(Helper::XdpGetBuffLen);
-            }
-            other => unreachable!("{other:?} calls no helper"),
-        }
-        self.restore(&Reg::ARGS);
     }
 }

@@ -13,21 +13,27 @@
 //! What a step clobbers it sets again from the stack. The epilogue writes all numbers, registers and
 //! stack, into the packet, so whoever compares packets compares the whole state.
 
+mod author;
 mod emit;
+mod emit_calls;
+mod guard;
+mod maps;
 mod plain;
 mod random;
 mod shrink;
 
 use std::sync::Arc;
 
-use weir_ebpf::abi::MapKind;
 use weir_ebpf::isa::{AluOp, AtomicOp, Cond, Insn, Reg, Size, Source, Width};
-use weir_ebpf::{MapSpec, Program, ProgramType};
+use weir_ebpf::{Program, ProgramType};
 
+pub use guard::Guard;
+pub use maps::{ALL as ALL_MAPS, compact, specs};
 pub use plain::Access;
 pub use random::Random;
 pub use shrink::shrink;
 
+use author::Author;
 use plain::Scope;
 
 /// Bytes of the packet that the prologue proves.
@@ -70,12 +76,12 @@ pub enum Step {
         /// What is run.
         body: Vec<Step>,
     },
-    /// An access to the packet at an index that is masked and checked against the packet's end.
+    /// An access to the packet at an index that is bounded and checked against the packet's end.
     Packet {
         /// The index.
         index: Reg,
-        /// Its mask.
-        mask: i32,
+        /// What bounds it.
+        guard: Guard,
         /// Offset beyond the index.
         off: i16,
         /// What is done.
@@ -94,8 +100,8 @@ pub enum Step {
         map: u32,
         /// The key.
         key: Source,
-        /// An index into the value, and its mask.
-        index: Option<(Reg, i32)>,
+        /// An index into the value, and what bounds it.
+        index: Option<(Reg, Guard)>,
         /// Offsets and what is done there.
         accesses: Vec<(i16, Access)>,
     },
@@ -177,6 +183,60 @@ pub enum Step {
         /// Result.
         dst: Reg,
     },
+    /// A record of the ring buffer: reserved, written, handed over or given back.
+    Ring {
+        /// Its bytes.
+        bytes: i32,
+        /// Offsets and what is done there.
+        accesses: Vec<(i16, Access)>,
+        /// Gives it back.
+        discard: bool,
+    },
+    /// `bpf_loop`, or `bpf_for_each_map_elem` on an array, with a callback of the recipe that changes two
+    /// numbers of the stack.
+    Visit {
+        /// Which callback.
+        callback: usize,
+        /// How often, for `bpf_loop`.
+        times: Source,
+        /// The array.
+        map: Option<u32>,
+    },
+    /// A tail call: to a program that answers 3 when the index is 0, to none otherwise.
+    Tail {
+        /// The index.
+        index: Source,
+    },
+    /// Copies a number of the packet's bytes, from 1 to 63, onto the stack.
+    Sized {
+        /// How many, after a mask.
+        size: Reg,
+        /// Where in the packet.
+        at: i32,
+    },
+    /// An access to a variable of the program.
+    Global {
+        /// Where.
+        off: i16,
+        /// What is done.
+        access: Access,
+    },
+    /// Legacy packet access (tc).
+    Legacy {
+        /// Bytes.
+        size: Size,
+        /// A number to add, after a mask.
+        index: Option<Reg>,
+        /// Where.
+        at: i32,
+    },
+    /// Writes a field of the context (tc).
+    SetField {
+        /// Byte of `struct __sk_buff`.
+        off: i16,
+        /// What.
+        src: Reg,
+    },
     /// r7 goes to the stack while a body uses the register, and comes back.
     Spill {
         /// What r7 is meanwhile.
@@ -186,17 +246,28 @@ pub enum Step {
     },
 }
 
+/// What a callback is called by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// `bpf_loop`.
+    Loop,
+    /// `bpf_for_each_map_elem`.
+    Element,
+}
+
 /// A program as a tree of steps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipe {
     /// What it was made from.
     pub seed: u64,
+    /// XDP or tc.
+    pub kind: ProgramType,
     /// The main function.
     pub main: Vec<Step>,
     /// The functions it may call, and what they are made of.
     pub functions: Vec<Vec<Step>>,
-    /// Whether the program has maps.
-    pub maps: bool,
+    /// The callbacks it may hand to helpers.
+    pub callbacks: Vec<(Turn, Vec<Step>)>,
     /// Whether every 32-bit `cmpxchg` is followed by `w0 = w0`, which changes nothing but what compilers
     /// that forget to zero-extend r0 make of it.
     pub extended: bool,
@@ -206,34 +277,63 @@ impl Recipe {
     /// The recipe of a seed.
     pub fn random(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let functions = (0..random.below(3)).map(|_| {
-            let mut author = Author { random: &mut random, branches: 2, functions: 0, maps: false };
-            author.steps(Scope::function(), 3, 10, 1)
-        });
-        let functions: Vec<_> = functions.collect();
+        let kind = if random.percent(70) { ProgramType::Xdp } else { ProgramType::SchedCls };
+        let function = |random: &mut Random| Author::plain(random, kind).steps(Scope::function(), 3, 10, 1);
+        let functions: Vec<_> = (0..random.below(3)).map(|_| function(&mut random)).collect();
+        let callback = |random: &mut Random| {
+            let turn = random.pick(&[Turn::Loop, Turn::Loop, Turn::Element]);
+            (turn, Author::plain(random, kind).steps(Scope::function(), 1, 4, 1))
+        };
+        let callbacks: Vec<_> = match random.percent(20) {
+            true => (0..1 + random.below(2)).map(|_| callback(&mut random)).collect(),
+            false => Vec::new(),
+        };
         let maps = random.percent(40);
         let length = 6 + random.below(34);
-        let mut author = Author { random: &mut random, branches: 6, functions: functions.len(), maps };
+        let turns = callbacks.iter().map(|(turn, _)| *turn).collect();
+        let (branches, functions_count) = (6, functions.len());
+        let mut author = Author {
+            random: &mut random,
+            kind,
+            branches,
+            functions: functions_count,
+            callbacks: turns,
+            maps,
+        };
         let main = author.steps(Scope::main(), 4, length, 2);
-        Self { seed, main, functions, maps, extended: false }
+        Self { seed, kind, main, functions, callbacks, extended: false }
     }
 
-    /// The program.
+    /// Its instructions, with maps numbered as in [`specs`].
+    pub fn insns(&self) -> Vec<Insn> {
+        emit::emit(self)
+    }
+
+    /// The program, with the maps that it uses.
     pub fn program(&self) -> Program {
-        let mut program =
-            Program::from_insns(&format!("seed_{}", self.seed), ProgramType::Xdp, emit::emit(self));
-        if self.maps {
-            let value = VALUE_BYTES as u32;
-            program.maps.push(Arc::new(MapSpec::new("array", MapKind::Array, 4, value, 4)));
-            program.maps.push(Arc::new(MapSpec::new("hash", MapKind::Hash, 8, value, 4)));
-        }
+        self.program_of(self.insns())
+    }
+
+    /// A program of other instructions, with the maps that they use.
+    pub fn program_of(&self, mut insns: Vec<Insn>) -> Program {
+        let maps = compact(&mut insns);
+        let mut program = Program::from_insns(&format!("seed_{}", self.seed), self.kind, insns);
+        program.maps = maps.into_iter().map(Arc::new).collect();
         program
+    }
+
+    /// The program that its tail calls go on in, with the same maps.
+    pub fn landing(&self, program: &Program) -> Program {
+        let answer = Insn::Mov { width: Width::W64, dst: Reg::R0, src: Source::Imm(3) };
+        let mut landing = Program::from_insns("landing", self.kind, vec![answer, Insn::Exit]);
+        landing.maps = program.maps.clone();
+        landing
     }
 
     /// Whether it has a 32-bit `cmpxchg`.
     pub fn exchanges_words(&self) -> bool {
         let word = |insn: &Insn| matches!(insn, Insn::Atomic { size: Size::W, op: AtomicOp::CmpXchg, .. });
-        self.program().insns.iter().any(word)
+        self.insns().iter().any(word)
     }
 
     /// Packets to run it on.
@@ -242,105 +342,5 @@ impl Recipe {
         let mut packet =
             || -> Vec<u8> { (0..PACKET_BYTES / 8).flat_map(|_| random.value().to_le_bytes()).collect() };
         (0..count).map(|_| packet()).collect()
-    }
-}
-
-/// Writes steps.
-struct Author<'r> {
-    random: &'r mut Random,
-    /// Branches that may still be made: paths double with each.
-    branches: usize,
-    functions: usize,
-    maps: bool,
-}
-
-impl Author<'_> {
-    fn steps(&mut self, scope: Scope, least: usize, most: usize, depth: usize) -> Vec<Step> {
-        let count = least + self.random.below(most - least + 1);
-        (0..count).map(|_| self.step(scope, depth)).collect()
-    }
-
-    fn step(&mut self, scope: Scope, depth: usize) -> Step {
-        match self.random.below(100) {
-            0..10 if depth > 0 && self.branches > 0 => self.branch(scope, depth),
-            10..14 if depth > 0 && scope.may_loop() => self.repeat(scope, depth),
-            14..18 => self.stack_access(scope),
-            18..22 => scope.small(self.random),
-            22..24 => scope.exchange(self.random),
-            24..44 if scope.is_main() => self.world(scope, depth),
-            _ => Step::Plain(scope.plain(self.random)),
-        }
-    }
-
-    fn branch(&mut self, scope: Scope, depth: usize) -> Step {
-        self.branches -= 1;
-        let (width, cond) = scope.comparison(self.random);
-        let dst = scope.any(self.random);
-        let src = scope.source(self.random);
-        let then = self.steps(scope, 1, 4, depth - 1);
-        let other = if self.random.percent(50) { self.steps(scope, 1, 4, depth - 1) } else { Vec::new() };
-        Step::If { width, cond, dst, src, then, other, long: self.random.percent(20) }
-    }
-
-    fn repeat(&mut self, scope: Scope, depth: usize) -> Step {
-        let body = self.steps(scope.in_loop(), 1, 5, depth - 1);
-        Step::Loop { times: 1 + self.random.below(4) as i32, may: self.random.percent(25), body }
-    }
-
-    fn stack_access(&mut self, scope: Scope) -> Step {
-        if !scope.is_main() {
-            return Step::Plain(scope.plain(self.random));
-        }
-        Step::Stack { index: scope.any(self.random), access: scope.access(self.random) }
-    }
-
-    /// What only the main function can do: it has the packet and the context.
-    fn world(&mut self, scope: Scope, depth: usize) -> Step {
-        let random = &mut *self.random;
-        match random.below(16) {
-            0..4 => {
-                let (index, mask) = (scope.any(random), random.pick(&[1, 7, 0x1f, 0x7f, 0xff]));
-                Step::Packet { index, mask, off: random.below(64) as i16, access: scope.access(random) }
-            }
-            4..8 if self.maps => self.map_step(scope),
-            8 if self.functions > 0 => Step::Call { function: random.below(self.functions) },
-            9 => {
-                let delta = random.pick(&[-64, -8, -1, 1, 4, 14, 16, -300]);
-                Step::Adjust { tail: random.percent(40), delta }
-            }
-            10 => {
-                let (at, bytes) = (random.below(300) as i32, 1 + random.below(64) as i32);
-                Step::Bytes { store: random.percent(50), at, bytes }
-            }
-            11 => Step::Checksum { bytes: 4 * (1 + random.below(16) as i32) },
-            12 => Step::Length,
-            13 => Step::Field { dst: scope.target(random), off: random.pick(&[12, 16]) },
-            14 => Step::Extent { dst: scope.target(random) },
-            15 if depth > 0 => {
-                let value = random.immediate();
-                Step::Spill { value, body: self.steps(scope.without_packet(), 1, 3, 0) }
-            }
-            _ => Step::Plain(scope.plain(random)),
-        }
-    }
-
-    fn map_step(&mut self, scope: Scope) -> Step {
-        let random = &mut *self.random;
-        let map = random.below(2) as u32;
-        let key = match random.percent(50) {
-            true => Source::Imm(random.below(KEYS as usize) as i32),
-            false => Source::Reg(scope.any(random)),
-        };
-        match random.below(6) {
-            0 | 1 => Step::Update { map, key, flags: random.pick(&[0, 0, 0, 1, 2]) },
-            2 => Step::Delete { map, key },
-            _ => {
-                let index = random.percent(40).then(|| (scope.any(random), random.pick(&[1, 7, 0x18, 0x1f])));
-                let room = if index.is_some() { 24 } else { VALUE_BYTES - 8 };
-                let count = 1 + random.below(3);
-                let mut access = || (8 * random.below(room as usize / 8 + 1) as i16, scope.kept(random));
-                Step::Lookup { map, key, index, accesses: (0..count).map(|_| access()).collect() }
-            }
-        }
     }
 }

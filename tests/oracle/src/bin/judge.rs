@@ -1,0 +1,280 @@
+//! Judges the verifier with random programs.
+//!
+//!     judge soundness  [--programs N] [--seed S] [--threads T]
+//!     judge near-misses [--programs N] [--seed S] [--threads T] [--no-kernel]
+//!     judge mutants
+//!
+//! `soundness`: generated programs run in the checked interpreter, every step beside the verifier's states;
+//! it ends with seed, acceptance rate and the share of instruction forms that were run. `near-misses`:
+//! programs wrong by one edit, with the kernel's verdict beside ours. `mutants`: every deliberate bug of
+//! the verifier, and what found it.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use weir_oracle::certificate::{Verdict, certify};
+use weir_oracle::coverage::Coverage;
+use weir_oracle::differential::{Judge, Outcome, report};
+use weir_oracle::generate::{Recipe, shrink};
+use weir_oracle::kernel::{create_maps, skip};
+use weir_oracle::nearmiss::{self, Edit, NearMiss, explained};
+use weir_verifier::{Options, verify};
+
+/// What the command line says.
+#[derive(Clone, Copy)]
+struct Asked {
+    programs: u64,
+    seed: u64,
+    threads: u64,
+    kernel: bool,
+}
+
+fn main() -> Result<ExitCode> {
+    let mut arguments = std::env::args().skip(1);
+    let what = arguments.next().context("soundness, near-misses or mutants?")?;
+    let mut asked = Asked { programs: 1_000_000, seed: 1, threads: 2, kernel: true };
+    while let Some(flag) = arguments.next() {
+        let mut number = || -> Result<u64> { Ok(arguments.next().context("a number")?.parse()?) };
+        match flag.as_str() {
+            "--programs" => asked.programs = number()?,
+            "--seed" => asked.seed = number()?,
+            "--threads" => asked.threads = number()?.max(1),
+            "--no-kernel" => asked.kernel = false,
+            other => bail!("what is {other}?"),
+        }
+    }
+    let good = match what.as_str() {
+        "soundness" => soundness(asked),
+        "near-misses" => near_misses(asked),
+        "mutants" => mutants(),
+        other => bail!("soundness, near-misses or mutants, not {other}"),
+    };
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Does a part of the seeds on each thread.
+fn divided<T: Send>(asked: Asked, part: impl Fn(&mut dyn Iterator<Item = u64>) -> T + Sync) -> Vec<T> {
+    let part = &part;
+    std::thread::scope(|scope| {
+        let seeds =
+            |thread| (asked.seed + thread..asked.seed + asked.programs).step_by(asked.threads as usize);
+        let threads = (0..asked.threads).map(|thread| scope.spawn(move || part(&mut seeds(thread))));
+        threads.collect::<Vec<_>>().into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    })
+}
+
+#[derive(Default)]
+struct Soundness {
+    accepted: u64,
+    refused: BTreeMap<String, u64>,
+    checks: u64,
+    coverage: Coverage,
+    wrong: Vec<u64>,
+    certified: u64,
+    not_certified: Vec<(u64, String)>,
+}
+
+/// The second opinion on a proof; `None` when the program has what that does not check.
+fn certificate(recipe: &Recipe) -> Option<Result<(), String>> {
+    let options = Options { record_states: true, insns_max: 20_000, ..Options::default() };
+    match certify(&verify(Arc::new(recipe.program()), &options).ok()?) {
+        Verdict::Certified { .. } => Some(Ok(())),
+        Verdict::Refused(why) => Some(Err(why)),
+        Verdict::Outside(_) => None,
+    }
+}
+
+fn soundness(asked: Asked) -> bool {
+    let start = Instant::now();
+    let judge =
+        Judge { kernel: false, machine_code: false, containment: true, packets: 2, insns_max: 20_000 };
+    let parts = divided(asked, |seeds| {
+        let mut found = Soundness::default();
+        for seed in seeds {
+            let recipe = Recipe::random(seed);
+            match judge.judge(&recipe) {
+                Outcome::Agreed { checks } => {
+                    found.accepted += 1;
+                    found.checks += checks;
+                    found.coverage.add(&recipe.insns());
+                    match certificate(&recipe) {
+                        Some(Ok(())) => found.certified += 1,
+                        Some(Err(why)) => found.not_certified.push((seed, why)),
+                        None => {}
+                    }
+                }
+                Outcome::Refused(why) => {
+                    let first = why.lines().next().unwrap_or_default().to_owned();
+                    *found.refused.entry(first).or_default() += 1;
+                }
+                Outcome::Wrong(_) | Outcome::KernelRefused(_) | Outcome::KnownKernelBug(_) => {
+                    found.wrong.push(seed);
+                }
+            }
+        }
+        found
+    });
+    let mut all = Soundness::default();
+    for part in parts {
+        all.accepted += part.accepted;
+        all.checks += part.checks;
+        all.coverage.join(part.coverage);
+        all.certified += part.certified;
+        all.not_certified.extend(part.not_certified);
+        all.wrong.extend(part.wrong);
+        for (why, count) in part.refused {
+            *all.refused.entry(why).or_default() += count;
+        }
+    }
+    for (why, count) in &all.refused {
+        println!("refused {count:8}: {why}");
+    }
+    for seed in all.wrong.iter().take(3) {
+        let wrong = |recipe: &Recipe| matches!(judge.judge(recipe), Outcome::Wrong(_));
+        let small = shrink(&Recipe::random(*seed), 2_000, wrong);
+        println!("{}", report(&small, &judge.judge(&small)));
+    }
+    for (seed, why) in all.not_certified.iter().take(3) {
+        println!("NOT CERTIFIED {seed}: {why}");
+    }
+    let (met, forms) = all.coverage.share();
+    let rate = 100.0 * all.accepted as f64 / asked.programs.max(1) as f64;
+    println!(
+        "soundness: seeds {}..{}, {} programs in {:.0} s, {rate:.2}% accepted, {} steps inside the states, \
+         {met} of {forms} instruction forms, {} certified, {} not, {} violations {:?}",
+        asked.seed,
+        asked.seed + asked.programs,
+        asked.programs,
+        start.elapsed().as_secs_f64(),
+        all.checks,
+        all.certified,
+        all.not_certified.len(),
+        all.wrong.len(),
+        &all.wrong[..all.wrong.len().min(10)],
+    );
+    let missing = all.coverage.missing();
+    if !missing.is_empty() {
+        println!("forms not run: {missing:?}");
+    }
+    all.wrong.is_empty() && all.not_certified.is_empty()
+}
+
+#[derive(Default)]
+struct Misses {
+    /// By edit: accepted by both, refused by both, too large.
+    rows: BTreeMap<Edit, [u64; 3]>,
+    checks: u64,
+    /// The kernel alone refuses, by the reason we know; seeds without one.
+    sharper: BTreeMap<&'static str, u64>,
+    unexplained: Vec<(u64, String)>,
+    /// We alone refuse, by rule.
+    stricter: BTreeMap<String, (u64, u64)>,
+    wrong: Vec<(u64, String)>,
+}
+
+fn near_misses(asked: Asked) -> bool {
+    let start = Instant::now();
+    let kernel = asked.kernel && !skip("near-misses in the kernel");
+    let parts = divided(asked, |seeds| {
+        let specs: Vec<_> = weir_oracle::generate::specs().into_iter().map(Arc::new).collect();
+        let maps = kernel.then(|| create_maps(&specs).expect("the maps of near-misses"));
+        let mut found = Misses::default();
+        for seed in seeds {
+            let miss = NearMiss::random(seed);
+            let row = found.rows.entry(miss.edit).or_default();
+            match nearmiss::judge(&miss, maps.as_deref(), 20_000) {
+                nearmiss::Outcome::Accepted { checks } => {
+                    row[0] += 1;
+                    found.checks += checks;
+                }
+                nearmiss::Outcome::Refused(_) => row[1] += 1,
+                nearmiss::Outcome::TooLarge => row[2] += 1,
+                nearmiss::Outcome::KernelRefuses(why) => match explained(&why) {
+                    Some(reason) => *found.sharper.entry(reason).or_default() += 1,
+                    None => found.unexplained.push((seed, why)),
+                },
+                nearmiss::Outcome::KernelAccepts(rule, message) => {
+                    let words: String = message.chars().filter(|c| !c.is_ascii_digit()).collect();
+                    let key = format!("{rule}: {words}");
+                    let row = found.stricter.entry(key).or_insert((0, seed));
+                    row.0 += 1;
+                }
+                nearmiss::Outcome::Wrong(why) => found.wrong.push((seed, why)),
+            }
+        }
+        found
+    });
+    let mut all = Misses::default();
+    for part in parts {
+        for (edit, row) in part.rows {
+            let sum = all.rows.entry(edit).or_default();
+            sum.iter_mut().zip(row).for_each(|(sum, more)| *sum += more);
+        }
+        all.checks += part.checks;
+        part.sharper.into_iter().for_each(|(why, count)| *all.sharper.entry(why).or_default() += count);
+        for (why, (count, seed)) in part.stricter {
+            all.stricter.entry(why).or_insert((0, seed)).0 += count;
+        }
+        all.unexplained.extend(part.unexplained);
+        all.wrong.extend(part.wrong);
+    }
+    show_misses(asked, &all, start.elapsed().as_secs_f64())
+}
+
+fn show_misses(asked: Asked, all: &Misses, seconds: f64) -> bool {
+    println!("{:26} {:>10} {:>10} {:>10}", "edit", "accepted", "refused", "too large");
+    for (edit, [accepted, refused, large]) in &all.rows {
+        println!("{edit:26} {accepted:10} {refused:10} {large:10}");
+    }
+    for (why, count) in &all.sharper {
+        println!("only weir accepts, {why}: {count}");
+    }
+    for (why, (count, seed)) in &all.stricter {
+        println!("only weir refuses {count:6} (seed {seed}): {why}");
+    }
+    for (seed, why) in all.unexplained.iter().take(5) {
+        println!("UNEXPLAINED {seed}: the kernel says {why}\n{}", nearmiss::report(&NearMiss::random(*seed)));
+    }
+    for (seed, why) in all.wrong.iter().take(5) {
+        println!("WRONG {seed}: {why}\n{}", nearmiss::report(&NearMiss::random(*seed)));
+    }
+    let stricter: u64 = all.stricter.values().map(|(count, _)| count).sum();
+    let sharper: u64 = all.sharper.values().sum();
+    println!(
+        "near-misses: seeds {}..{}, {} programs in {seconds:.0} s, {} steps inside the states, {} runs gone wrong, \
+         {sharper} accepted by weir alone for a known reason, {} for none, {stricter} refused by weir alone ({:.3}%)",
+        asked.seed,
+        asked.seed + asked.programs,
+        asked.programs,
+        all.checks,
+        all.wrong.len(),
+        all.unexplained.len(),
+        100.0 * stricter as f64 / asked.programs.max(1) as f64,
+    );
+    all.wrong.is_empty() && all.unexplained.is_empty()
+}
+
+fn mutants() -> bool {
+    let mut survivors = Vec::new();
+    for bug in weir_oracle::mutants::all() {
+        let start = Instant::now();
+        let found = weir_oracle::mutants::caught(bug);
+        let took = start.elapsed().as_secs_f64();
+        match found {
+            Some(by) => println!("{:22} {took:6.2} s  {by}   [{}]", format!("{bug:?}"), bug.class()),
+            None => {
+                println!("{:22} {took:6.2} s  NOT FOUND   [{}]", format!("{bug:?}"), bug.class());
+                survivors.push(bug);
+            }
+        }
+    }
+    println!(
+        "mutants: {} found, {} not: {survivors:?}",
+        weir_oracle::mutants::all().count() - survivors.len(),
+        survivors.len()
+    );
+    survivors.is_empty()
+}

@@ -1,0 +1,36 @@
+//! Proofs are checked a second time, by the states that the verifier exports.
+
+use std::sync::Arc;
+
+use weir_oracle::certificate::{Verdict, certify};
+use weir_oracle::generate::Recipe;
+use weir_verifier::mutant::{Bug, with};
+use weir_verifier::{Options, verify};
+
+/// The second opinion on a random program, if the verifier accepts it.
+fn opinion(seed: u64) -> Option<Verdict> {
+    let options = Options { record_states: true, insns_max: 20_000, ..Options::default() };
+    verify(Arc::new(Recipe::random(seed).program()), &options).ok().map(|verified| certify(&verified))
+}
+
+#[test]
+fn proofs_of_random_programs_are_certified() {
+    let (mut certified, mut outside) = (0, 0);
+    for seed in 1..400 {
+        match opinion(seed) {
+            Some(Verdict::Certified { .. }) => certified += 1,
+            Some(Verdict::Outside(_)) | None => outside += 1,
+            Some(Verdict::Refused(why)) => panic!("seed {seed}: {why}"),
+        }
+    }
+    println!("{certified} certified, {outside} outside");
+    assert!(certified > 200, "only {certified} of 400 were certified");
+}
+
+#[test]
+fn wrong_proofs_are_not() {
+    for bug in [Bug::PruneNumbers, Bug::PruneStack, Bug::LivenessOfTargets, Bug::PacketRangeKept] {
+        let refused = with(bug, || (1..3_000).any(|seed| matches!(opinion(seed), Some(Verdict::Refused(_)))));
+        assert!(refused, "{bug:?} was certified");
+    }
+}
