@@ -29,7 +29,7 @@ fn proofs_of_random_programs_are_certified() {
 
 #[test]
 fn wrong_proofs_are_not() {
-    for bug in [Bug::PruneNumbers, Bug::PruneStack, Bug::LivenessOfTargets, Bug::PacketRangeKept] {
+    for bug in [Bug::PruneNumbers, Bug::PruneStack, Bug::AtomicKeepsMemory, Bug::PacketRangeKept] {
         let refused = with(bug, || (1..3_000).any(|seed| matches!(opinion(seed), Some(Verdict::Refused(_)))));
         assert!(refused, "{bug:?} was certified");
     }

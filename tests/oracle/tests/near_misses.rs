@@ -7,7 +7,7 @@ use weir_oracle::generate::specs;
 use weir_oracle::kernel::{create_maps, skip};
 use weir_oracle::nearmiss::{NearMiss, Outcome, explained, judge, report};
 
-const PROGRAMS: u64 = 2_000;
+const PROGRAMS: u64 = 1_000;
 
 #[test]
 fn near_misses_that_we_accept_go_right() {

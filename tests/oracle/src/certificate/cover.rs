@@ -86,7 +86,7 @@ fn slot_covers(wide: &StackSlot, narrow: Option<&StackSlot>, names: &mut Names) 
             .is_some_and(|slot| spilled(slot) == count && value_covers(&wide.spilled, &slot.spilled, names));
         let may_be_zero =
             matches!(wide.spilled, Abstract::Number { range, link: 0, .. } if range.contains(0));
-        if !same && !(may_be_zero && (0..count).all(zero)) {
+        if !(same || may_be_zero && (0..count).all(zero)) {
             return false;
         }
     }

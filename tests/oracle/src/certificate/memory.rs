@@ -64,9 +64,12 @@ pub(super) fn reach(program: &Program, base: &Abstract, off: i64, size: u32, wri
         }
         Target::Record { bytes } => inside(bytes),
         Target::Memory { .. } => return Err(Stop::Outside("memory that a call handed out")),
-        Target::Context | Target::PacketEnd | Target::Map { .. } | Target::Function(_) | Target::Socket => {
-            false
-        }
+        Target::Context
+        | Target::PacketEnd
+        | Target::Map { .. }
+        | Target::Function(_)
+        | Target::Socket
+        | Target::ConstDynptr => false,
     };
     if !good {
         return refuse(format!("{size} bytes at {from}..{to} of {target:?}"));

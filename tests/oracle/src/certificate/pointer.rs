@@ -30,7 +30,7 @@ impl Machine<'_> {
             | Target::Record { .. }
             | Target::Memory { .. } => true,
             Target::Map { .. } => by.as_constant() == Some(0),
-            Target::PacketEnd | Target::Function(_) | Target::Socket => false,
+            Target::PacketEnd | Target::Function(_) | Target::Socket | Target::ConstDynptr => false,
         };
         if maybe_null || !movable || !matches!(op, AluOp::Add | AluOp::Sub) || op == AluOp::Sub && reversed {
             return refuse(format!("{op:?} on {target:?}"));

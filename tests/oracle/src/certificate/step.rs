@@ -279,6 +279,9 @@ impl<'p> Machine<'p> {
 
     fn call_local(&mut self, slot: usize, start: usize, mut state: RecordedState) -> Step<Next> {
         let (function, depth) = (self.function_at(start)?, state.frames.len());
+        if self.program.functions[function].global {
+            return Err(Stop::Outside("global functions"));
+        }
         let mut regs = [Abstract::NotInit; Reg::COUNT];
         let caller = frame(&mut state);
         for reg in Reg::ARGS {
@@ -439,7 +442,7 @@ impl<'p> Machine<'p> {
                     return refuse("a size without bounds");
                 }
                 let (memory, kind) = (get(state, Reg::ARGS[at - 1])?, helper.args()[at - 1]);
-                if super::cover::is_zero(&memory) && most == 0 || most == 0 {
+                if most == 0 {
                     return Ok(());
                 }
                 match kind {

@@ -304,6 +304,28 @@ impl Recipe {
         Self { seed, kind, main, functions, callbacks, extended: false }
     }
 
+    /// The same with arithmetic and memory alone: nothing that computes an address from an immediate or
+    /// calls a helper, so that machine code which is wrong on purpose does not run wild.
+    pub fn plain(seed: u64) -> Self {
+        fn kept(steps: Vec<Step>) -> Vec<Step> {
+            let plain = |step| match step {
+                Step::If { width, cond, dst, src, then, other, long } => {
+                    let (then, other) = (kept(then), kept(other));
+                    Some(Step::If { width, cond, dst, src, then, other, long })
+                }
+                Step::Loop { times, may, body } => Some(Step::Loop { times, may, body: kept(body) }),
+                Step::Plain(_) | Step::Small { .. } | Step::Exchange { .. } | Step::Extent { .. } => {
+                    Some(step)
+                }
+                _ => None,
+            };
+            steps.into_iter().filter_map(plain).collect()
+        }
+        let recipe = Self::random(seed);
+        let main = kept(recipe.main);
+        Self { main, functions: Vec::new(), callbacks: Vec::new(), ..recipe }
+    }
+
     /// Its instructions, with maps numbered as in [`specs`].
     pub fn insns(&self) -> Vec<Insn> {
         emit::emit(self)
