@@ -405,16 +405,17 @@ fn ask(miss: &NearMiss, maps: &[KernelMap]) -> Result<(), String> {
 /// Stands for a message of the kernel about code that, as our numbers show, no run comes to.
 const UNREACHED: &str = "(code that no run reaches)";
 
-/// Whether the last instruction that the kernel walked is one that no path of ours comes to.
+/// Whether the kernel walked an instruction that no path of ours comes to.
 fn walks_more(miss: &NearMiss, maps: &[KernelMap], facts: &Facts) -> bool {
     let Err(error) = load_program(&miss.for_kernel(), maps, 2) else { return false };
     let log = error.downcast_ref::<LoadError>().map_or("", |error| error.log.as_str());
-    let slot = log.lines().rev().find_map(|line| {
+    let walked = |line: &str| {
         let (slot, rest) = line.split_once(": (")?;
         rest.get(2..3).filter(|close| *close == ")")?;
         slot.trim().parse::<usize>().ok()
-    });
-    slot.and_then(|slot| facts.insns.get(slot)).is_some_and(|insn| !insn.reached)
+    };
+    let unreached = |slot: usize| facts.insns.get(slot).is_some_and(|insn| !insn.reached);
+    log.lines().filter_map(walked).any(unreached)
 }
 
 /// Why weir may accept what the kernel refuses, by what the kernel says; `None`: for no known reason.
