@@ -420,7 +420,8 @@ fn walks_more(miss: &NearMiss, maps: &[KernelMap], facts: &Facts) -> bool {
 
 /// Why weir may accept what the kernel refuses, by what the kernel says; `None`: for no known reason.
 pub fn explained(kernel: &str) -> Option<&'static str> {
-    const KNOWN: [(&str, &[&str]); 4] = [
+    const KNOWN: [(&str, &[&str]); 5] = [
+        ("the kernel says that it is its own bug", &["verifier bug: No program to jit"]),
         ("code that no run reaches", &[UNREACHED]),
         (
             "numbers known better",
