@@ -14,6 +14,7 @@ use weir_sys::mapping::{Commit, PAGE};
 
 use crate::area::Area;
 use crate::storage::{Done, Kind};
+use crate::timer::{Bytes, TimerClock, Timers};
 use crate::value::ValueShape;
 use crate::{MapError, copy};
 
@@ -41,18 +42,20 @@ pub(crate) struct Array {
     len: usize,
     cpus: usize,
     percpu: bool,
+    pub(crate) timers: Option<Box<Timers>>,
 }
 
 impl Array {
     pub(crate) fn new(spec: &MapSpec, cpus: usize) -> Result<Array, MapError> {
         let shape = ValueShape::new(spec);
         let percpu = spec.kind == MapKind::PercpuArray;
+        let timers = shape.timer.map(|_| Timers::new(spec.max_entries as usize, cpus));
         let cpus = if percpu { cpus } else { 1 };
         let len = spec.max_entries as usize;
         // Each CPU's values begin on a page of their own, so that no two workers write the same line.
         let row = (len * shape.stride()).next_multiple_of(if percpu { PAGE } else { 8 });
         let values = Area::new(cpus, row, Commit::Now)?;
-        Ok(Array { values, shape, len, cpus, percpu })
+        Ok(Array { values, shape, len, cpus, percpu, timers })
     }
 
     pub(crate) fn layout(&self) -> ArrayLayout {
@@ -141,6 +144,7 @@ impl Kind for Array {
         }
         // SAFETY: `place` is a value of this map; the caller owes `size` readable bytes behind `value`.
         unsafe { self.shape.store(place, value, flags & flag::LOCK != 0) };
+        self.forget_timer(index);
         Ok(())
     }
 
@@ -166,6 +170,13 @@ impl Kind for Array {
         index < self.len && offset + len <= self.shape.size
     }
 
+    fn has_special(&self, addr: usize, len: usize) -> bool {
+        self.values.locate(addr, len).is_some_and(|(_, inside)| {
+            let offset = inside % self.shape.stride();
+            self.shape.is_special(offset, offset + len)
+        })
+    }
+
     fn read(&self, key: &[u8], locked: bool) -> Result<Vec<u8>, Errno> {
         let index = index_of(key);
         if index >= self.len {
@@ -186,6 +197,7 @@ impl Kind for Array {
             // SAFETY: the index was checked; Control measured `value`: one value per CPU.
             unsafe { self.shape.store(self.value(cpu, index), value.as_ptr(), flags & flag::LOCK != 0) };
         }
+        self.forget_timer(index);
         Ok(())
     }
 
@@ -198,7 +210,7 @@ impl Kind for Array {
     }
 
     fn bytes(&self) -> usize {
-        self.values.bytes()
+        self.values.bytes() + self.timers.as_ref().map_or(0, |timers| timers.bytes())
     }
 
     fn populate(&self) {
@@ -207,6 +219,35 @@ impl Kind for Array {
 }
 
 impl Array {
+    /// Begins the timer at this address.
+    pub(crate) fn begin_timer(&self, addr: usize, clock: TimerClock) -> Done {
+        let (timers, offset) = self.timers.as_ref().zip(self.shape.timer).ok_or(Errno::EINVAL)?;
+        let value = addr.checked_sub(offset).and_then(|start| self.values.locate(start, self.shape.size));
+        let (_, inside) = value.ok_or(Errno::EINVAL)?;
+        let (index, rest) = (inside / self.shape.stride(), inside % self.shape.stride());
+        if index >= self.len || rest != 0 {
+            return Err(Errno::EINVAL);
+        }
+        timers.begin(index, self.timer_bytes(index, offset), clock)
+    }
+
+    fn timer_bytes(&self, index: usize, offset: usize) -> Bytes<'_> {
+        // SAFETY: the timer lies inside the value, aligned (`create::common`), and there is such a value.
+        unsafe { Bytes::new(self.value(0, index).add(offset)) }
+    }
+
+    /// The value that a timer is in.
+    pub(crate) fn timed_value(&self, number: usize) -> *mut u8 {
+        self.value(0, number)
+    }
+
+    /// Cancels the timer of an element, as overwriting it does (`bpf_obj_free_fields`).
+    pub(crate) fn forget_timer(&self, index: usize) {
+        if let (Some(timers), Some(offset)) = (&self.timers, self.shape.timer) {
+            timers.forget(index, self.timer_bytes(index, offset));
+        }
+    }
+
     /// Puts a data section's bytes into value 0.
     pub(crate) fn fill(&self, bytes: &[u8]) {
         let len = bytes.len().min(self.shape.size);

@@ -93,7 +93,23 @@ fn common(spec: &MapSpec) -> Result<(), Fault> {
             format!("{name} at byte {offset} does not lie aligned inside the value of {}", spec.value_size)
         })?;
     }
-    Ok(())
+    timers(spec)
+}
+
+/// What `map_check_btf` and `btf_parse_fields` say of timers.
+fn timers(spec: &MapSpec) -> Result<(), Fault> {
+    let count = spec.fields.iter().filter(|field| matches!(field, ValueField::Timer { .. })).count();
+    let kept = matches!(spec.kind, MapKind::Array | MapKind::Hash | MapKind::LruHash);
+    if count > 0 && !kept {
+        return refuse(
+            Errno::EOPNOTSUPP,
+            "values of arrays, hash tables and LRU hash tables alone have timers",
+        );
+    }
+    if count > 0 && spec.flags & (f::RDONLY_PROG | f::WRONLY_PROG) != 0 {
+        return refuse(Errno::EACCES, "programs cannot be kept from values with timers");
+    }
+    if count > 1 { refuse(Errno::E2BIG, format!("{count} timers in a value; at most 1")) } else { Ok(()) }
 }
 
 fn of_kind(spec: &MapSpec) -> Result<(), Fault> {

@@ -4,7 +4,7 @@
 //! The address of a value never changes as long as its map lives. Errors are the kernel's (Linux 6.18).
 //!
 //! What is absent on purpose: maps do not know programs (a prog array holds numbers), ports (a device map
-//! holds numbers) or clocks (an LRU has no time). Nothing waits for readers: slots are reused at once, as in
+//! holds numbers) or clocks (an LRU has no time; timers are told it). Nothing waits for readers: slots are reused at once, as in
 //! the kernel's preallocated tables, and inner maps are kept until someone who knows lets go of them.
 
 mod area;
@@ -30,6 +30,7 @@ mod storage;
 mod target;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod value;
 
 pub use array::ArrayLayout;
@@ -39,3 +40,4 @@ pub use create::MapError;
 pub use map::Map;
 pub use ringbuf::{Query, Ringbuf};
 pub use target::Target;
+pub use timer::{Due, NEVER, Owner, Running, TimerClock, TimerRef, Timers};

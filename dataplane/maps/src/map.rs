@@ -26,6 +26,7 @@ use crate::queue::Queue;
 use crate::ringbuf::Ringbuf;
 use crate::storage::{Done, Kind, each};
 use crate::target::{Target, TargetArray, TargetHash};
+use crate::timer::{Due, TimerClock, Timers};
 use crate::{Control, MapError, create};
 
 /// A map, shared by the programs of a generation and the control side.
@@ -283,6 +284,67 @@ impl Map {
     /// Whether `addr..addr + len` lies inside one value that a program may have a pointer to.
     pub fn owns(&self, addr: usize, len: usize) -> bool {
         each!(&self.storage, kind => kind.owns(addr, len))
+    }
+
+    /// Whether some of `addr..addr + len`, which it owns, is a lock or a timer.
+    pub fn has_special(&self, addr: usize, len: usize) -> bool {
+        each!(&self.storage, kind => kind.has_special(addr, len))
+    }
+
+    /// The timers of its values, if those have one each.
+    #[inline]
+    pub fn timers(&self) -> Option<&Timers> {
+        match &self.storage {
+            Storage::Array(array) => array.timers.as_deref(),
+            Storage::Hash(hash) => hash.timers.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// `bpf_timer_init` of the timer at this address. `EBUSY` when it was begun before; `EPERM` when no loaded
+    /// program uses the map.
+    pub fn begin_timer(&self, addr: usize, clock: TimerClock) -> Result<(), Errno> {
+        match &self.storage {
+            Storage::Array(array) => array.begin_timer(addr, clock),
+            Storage::Hash(hash) => hash.begin_timer(addr, clock),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// Key and value of the element whose timer is due: `each` is called with their addresses.
+    pub fn timed_entry<T>(&self, due: &Due, each: impl FnOnce(*const u8, *mut u8) -> T) -> Option<T> {
+        match &self.storage {
+            Storage::Array(array) => {
+                let index = (due.number as u32).to_ne_bytes();
+                Some(each(index.as_ptr(), array.timed_value(due.number)))
+            }
+            Storage::Hash(hash) => {
+                let (key, value) = hash.timed_entry(due.number);
+                Some(each(key, value))
+            }
+            _ => None,
+        }
+    }
+
+    /// One loaded program fewer uses its timers: with the last one they are all cancelled
+    /// (`map_release_uref`).
+    pub fn leave_timers(&self) {
+        if self.timers().is_some_and(Timers::leave) {
+            self.forget_timers();
+        }
+    }
+
+    fn forget_timers(&self) {
+        for number in self.timers().map(Timers::each_begun).unwrap_or_default() {
+            match &self.storage {
+                Storage::Array(array) => array.forget_timer(number),
+                Storage::Hash(hash) => hash.forget_timer(number as u32 + 1),
+                _ => {}
+            }
+        }
+        if let Some(timers) = self.timers() {
+            timers.let_go();
+        }
     }
 
     /// Frees inner maps that were replaced or removed, and answers how many.

@@ -61,6 +61,10 @@ pub(crate) trait Kind {
     fn owns(&self, _addr: usize, _len: usize) -> bool {
         false
     }
+    /// Whether some of `addr..addr + len`, which it owns, is a lock or a timer.
+    fn has_special(&self, _addr: usize, _len: usize) -> bool {
+        false
+    }
 
     // By people.
     fn read(&self, key: &[u8], locked: bool) -> Result<Vec<u8>, Errno>;

@@ -19,6 +19,8 @@ pub(crate) struct ValueShape {
     /// Runs that belong to the element.
     special: Vec<(usize, usize)>,
     lock: Option<usize>,
+    /// Where the timer is.
+    pub(crate) timer: Option<usize>,
 }
 
 impl ValueShape {
@@ -42,12 +44,21 @@ impl ValueShape {
             ValueField::SpinLock { offset } if offset as usize + 4 <= size => Some(offset as usize),
             ValueField::SpinLock { .. } | ValueField::Timer { .. } => None,
         });
-        ValueShape { size, plain, special, lock }
+        let timer = spec.fields.iter().find_map(|field| match *field {
+            ValueField::Timer { offset } if offset as usize + 16 <= size => Some(offset as usize),
+            ValueField::SpinLock { .. } | ValueField::Timer { .. } => None,
+        });
+        ValueShape { size, plain, special, lock, timer }
     }
 
     /// Bytes from one value to the next: rounded up to 8, as in the kernel.
     pub(crate) fn stride(&self) -> usize {
         self.size.next_multiple_of(8)
+    }
+
+    /// Whether some of `from..to` of a value is not plain data.
+    pub(crate) fn is_special(&self, from: usize, to: usize) -> bool {
+        self.special.iter().any(|&(offset, len)| from < offset + len && offset < to)
     }
 
     /// `BPF_F_LOCK` asks for a spin lock in the value.

@@ -30,6 +30,7 @@ use self::update::Source;
 use crate::area::Area;
 use crate::keys::{Seed, with_key};
 use crate::storage::{Done, Kind};
+use crate::timer::{Bytes, TimerClock, Timers};
 use crate::value::ValueShape;
 use crate::{MapError, copy};
 
@@ -50,6 +51,7 @@ pub(crate) struct Hash {
     /// A slot for each CPU and one for the control side; 0 while in use.
     spares: Vec<CachePadded<AtomicU32>>,
     evictions: AtomicU64,
+    pub(crate) timers: Option<Box<Timers>>,
 }
 
 impl Hash {
@@ -78,7 +80,9 @@ impl Hash {
         let table = Table::new(Entries { area, key_offset }, pools.slots(), seed, commit)?;
         let spares = (0..spares).map(|cpu| CachePadded::new(AtomicU32::new(pools.take(cpu)))).collect();
         let evictions = AtomicU64::new(0);
-        Ok(Hash { table, pools, shape, key_size, value_offset, rows, cpus, lru, spares, evictions })
+        // One for each slot, from 0 on.
+        let timers = shape.timer.map(|_| Timers::new(pools.slots() as usize, cpus));
+        Ok(Hash { table, pools, shape, key_size, value_offset, rows, cpus, lru, spares, evictions, timers })
     }
 
     pub(crate) fn evictions(&self) -> u64 {
@@ -157,6 +161,38 @@ impl Hash {
         key
     }
 
+    /// Begins the timer at this address.
+    pub(crate) fn begin_timer(&self, addr: usize, clock: TimerClock) -> Done {
+        let (timers, offset) = self.timers.as_ref().zip(self.shape.timer).ok_or(Errno::EINVAL)?;
+        let area = &self.table.entries.area;
+        let value = addr.checked_sub(offset).and_then(|start| area.locate(start, self.shape.size));
+        match value {
+            Some((number, inside)) if inside == self.value_offset => {
+                timers.begin(number, self.timer_bytes(number as u32 + 1, offset), clock)
+            }
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn timer_bytes(&self, slot: u32, offset: usize) -> Bytes<'_> {
+        // SAFETY: the timer lies inside the slot's value, aligned (`create::common`); kinds with timers keep
+        // their values in the slots.
+        unsafe { Bytes::new(self.value(slot, 0).add(offset)) }
+    }
+
+    /// Key and value of the element that a timer is in.
+    pub(crate) fn timed_entry(&self, number: usize) -> (*const u8, *mut u8) {
+        let slot = number as u32 + 1;
+        (self.table.entries.key(slot), self.value(slot, 0))
+    }
+
+    /// Cancels the timer of an element that goes (`check_and_free_fields`).
+    pub(crate) fn forget_timer(&self, slot: u32) {
+        if let (Some(timers), Some(offset)) = (&self.timers, self.shape.timer) {
+            timers.forget(slot as usize - 1, self.timer_bytes(slot, offset));
+        }
+    }
+
     /// The first key of a bucket after `last` (from its beginning with 0).
     fn key_after(&self, bucket: u32, last: u32) -> Option<Vec<u8>> {
         if !self.table.may_hold(bucket) {
@@ -231,6 +267,19 @@ impl Kind for Hash {
         }
     }
 
+    fn has_special(&self, addr: usize, len: usize) -> bool {
+        let inside = match &self.rows {
+            None => self
+                .table
+                .entries
+                .area
+                .locate(addr, len)
+                .map(|(_, inside)| inside.wrapping_sub(self.value_offset)),
+            Some(rows) => rows.locate(addr, len).map(|(_, inside)| inside % self.shape.stride()),
+        };
+        inside.is_some_and(|offset| self.shape.is_special(offset, offset.saturating_add(len)))
+    }
+
     fn read(&self, key: &[u8], locked: bool) -> Result<Vec<u8>, Errno> {
         with_key!(key.as_ptr(), self.key_size, key => {
             let home = self.table.home(&key);
@@ -297,7 +346,8 @@ impl Kind for Hash {
     }
 
     fn bytes(&self) -> usize {
-        self.table.bytes() + self.pools.bytes() + self.rows.as_ref().map_or(0, Area::bytes)
+        let timers = self.timers.as_ref().map_or(0, |timers| timers.bytes());
+        self.table.bytes() + self.pools.bytes() + self.rows.as_ref().map_or(0, Area::bytes) + timers
     }
 
     fn populate(&self) {

@@ -62,6 +62,7 @@ impl Hash {
             }
             self.take_out(slot)
         })?;
+        self.forget_timer(victim);
         self.evictions.fetch_add(1, Ordering::Relaxed);
         Some(victim)
     }
@@ -155,6 +156,7 @@ impl Hash {
                 bucket.replace(&place, slot);
                 // The old slot goes back only now that the version is raised.
                 drop(bucket);
+                self.forget_timer(place.slot);
                 self.put_spare(cpu, place.slot);
                 Ok(())
             }
@@ -205,6 +207,8 @@ impl Hash {
         unsafe {
             key.put_at(self.table.entries.key(slot));
             if self.rows.is_none() {
+                // Someone who still held the value's address may have begun one since the slot was given back.
+                self.forget_timer(slot);
                 self.shape.reset_fields(self.value(slot, 0));
                 self.shape.store(self.value(slot, 0), source.of(0, self), false);
                 return;
@@ -245,6 +249,7 @@ impl Hash {
         before(place.slot);
         bucket.remove(&place);
         drop(bucket);
+        self.forget_timer(place.slot);
         self.pools.give(place.slot);
         Ok(())
     }
