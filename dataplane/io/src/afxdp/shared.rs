@@ -103,8 +103,10 @@ impl Gauges for Shared {
         if lent == 0 {
             return Held::default();
         }
-        let [fill, rx, tx, completion] =
-            [&self.areas.fill, &self.areas.rx, &self.areas.tx, &self.areas.completion]
+        // The kernel goes on while this reads: it takes a frame out of the fill ring before it puts it into the
+        // receive ring. Read in the other order, no frame is seen in both; one may be seen in neither.
+        let [rx, completion, fill, tx] =
+            [&self.areas.rx, &self.areas.completion, &self.areas.fill, &self.areas.tx]
                 .map(|ring| ring.waiting() as usize);
         let device = lent.saturating_sub(fill + rx + tx + completion);
         Held { fill, rx, tx, completion, device }

@@ -1,7 +1,7 @@
 //! What a port does with each thing a kernel may do.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use weir_io::afxdp::XdpPort;
 use weir_io::afxdp::ring::Descriptor;
@@ -279,6 +279,37 @@ fn a_port_that_is_dropped_brings_its_frames_home() {
     let Table { umem, pool, port, .. } = table;
     drop((port, pool));
     assert_eq!(umem.home(), 32);
+}
+
+#[test]
+fn between_turns_the_rings_hold_what_the_pool_does_not_while_the_kernel_moves_frames() {
+    let Table { umem, mut pool, mut port, mut kernel, mut batch } = table(32);
+    let gauges = port.gauges().unwrap();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Relaxed) {
+                while kernel.rx.room(1) == 0 && !over.load(Relaxed) {
+                    std::hint::spin_loop();
+                }
+                if kernel.fill.waiting(1) > 0 {
+                    let address = kernel.fill.read::<u64>().unwrap();
+                    kernel.fill.give_back();
+                    kernel.arrive(&[address]);
+                }
+            }
+        });
+        let mut packets = 0;
+        let mut wrong = None;
+        while packets < 20_000 && wrong.is_none() {
+            packets += port.receive(&mut pool, &mut batch, 64).frames;
+            pool.put_all(&mut batch);
+            let free = pool.free();
+            wrong = (0..8).map(|_| gauges.held()).find(|held| held.total() + free != umem.chunks());
+        }
+        over.store(true, Relaxed);
+        assert_eq!(wrong, None, "after {packets} packets");
+    });
 }
 
 #[test]

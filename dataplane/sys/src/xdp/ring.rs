@@ -160,10 +160,11 @@ impl RingArea {
         self.entries
     }
 
-    /// Entries that are written and not read yet, as far as the positions make sense.
+    /// Entries that are written and not read yet, as far as the positions make sense. What is read after it was
+    /// so later: rings that are asked in a row answer in that order.
     pub fn waiting(&self) -> u32 {
-        use std::sync::atomic::Ordering::Relaxed;
-        let waiting = self.producer().load(Relaxed).wrapping_sub(self.consumer().load(Relaxed));
+        use std::sync::atomic::Ordering::Acquire;
+        let waiting = self.producer().load(Acquire).wrapping_sub(self.consumer().load(Acquire));
         waiting.min(self.entries)
     }
 
