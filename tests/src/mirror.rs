@@ -80,6 +80,9 @@ fn holds_bytes(kind: MapKind) -> bool {
         | MapKind::PerfEventArray
         | MapKind::StackTrace
         | MapKind::CgroupArray
+        | MapKind::Sockmap
+        | MapKind::Sockhash
+        | MapKind::SkStorage
         | MapKind::ArrayOfMaps
         | MapKind::HashOfMaps
         | MapKind::Devmap

@@ -94,7 +94,11 @@ fn object(corpus: &str, file: &Path, judges: &[PathBuf], rows: &mut Vec<Row>) ->
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let otherwise = guess(&name);
     let bytes = std::fs::read(file)?;
-    let parsed = Object::parse_with(&bytes, &Options::default());
+    let options = Options { config: Some(weir_engine::kconfig::host), ..Options::default() };
+    let mut parsed = Object::parse_with(&bytes, &options);
+    if let Ok(object) = &mut parsed {
+        ours::prepare_maps(object);
+    }
     let mut judged: BTreeMap<String, judge::Judged> = BTreeMap::new();
     for judge in judges {
         judged = judge::ask(judge, file, otherwise);

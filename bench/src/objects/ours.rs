@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use weir_ebpf::{Program, ProgramType};
+use weir_ebpf::abi::MapKind;
+use weir_ebpf::{MapSpec, Program, ProgramType};
 use weir_object::{Object, ProgramEntry};
 use weir_tests::kernel::{create_maps, load_program};
 use weir_verifier::{Options, verify as prove};
@@ -60,6 +61,18 @@ fn is_elsewhere(section: &str) -> bool {
         "tp_btf",
     ];
     PREFIXES.iter().any(|prefix| section.starts_with(prefix))
+}
+
+/// Gives maps of maps the inner shape that the judge gives them, where the loader was to give it.
+pub(super) fn prepare_maps(object: &mut Object) {
+    let outer = |spec: &&Arc<MapSpec>| {
+        matches!(spec.kind, MapKind::ArrayOfMaps | MapKind::HashOfMaps) && spec.inner.is_none()
+    };
+    let names: Vec<String> = object.maps().iter().filter(outer).map(|spec| spec.name.clone()).collect();
+    for name in names {
+        // It is there: it was just listed.
+        let _ = object.set_inner(&name, MapSpec::new("inner", MapKind::Array, 4, 4, 1));
+    }
 }
 
 /// What weir says of a program: the quickest of three, as verifying what was just verified is warm.

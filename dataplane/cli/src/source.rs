@@ -54,6 +54,8 @@ pub(crate) struct Source {
     pub(crate) object: Option<Object>,
     /// Programs by name.
     pub(crate) programs: Vec<(String, anyhow::Result<Arc<Program>>)>,
+    /// Programs that nobody named and whose sections name no type that weir runs: name and section.
+    pub(crate) others: Vec<(String, String)>,
 }
 
 impl SourceArgs {
@@ -75,7 +77,12 @@ impl SourceArgs {
             self.prog.as_ref().is_none_or(|name| *name == entry.name)
                 && self.sec.as_ref().is_none_or(|section| *section == entry.section)
         });
+        let named = self.prog.is_some() || self.sec.is_some() || self.kind.is_some();
+        let (wanted, others): (Vec<_>, Vec<_>) = wanted.partition(|entry| named || entry.kind.is_some());
+        let others: Vec<_> =
+            others.into_iter().map(|entry| (entry.name.clone(), entry.section.clone())).collect();
         let programs: Vec<_> = wanted
+            .into_iter()
             .map(|entry| {
                 let program = match self.kind {
                     Some(kind) => object.program_as(&entry.name, kind),
@@ -84,10 +91,10 @@ impl SourceArgs {
                 (entry.name.clone(), program.map_err(anyhow::Error::from))
             })
             .collect();
-        if programs.is_empty() {
+        if programs.is_empty() && others.is_empty() {
             return Err(no_such_program(path, &object));
         }
-        Ok(Source { path: path.to_owned(), object: Some(object), programs })
+        Ok(Source { path: path.to_owned(), object: Some(object), programs, others })
     }
 }
 
@@ -106,7 +113,8 @@ pub(crate) fn read_object(path: &Path) -> Result<Object, Failure> {
     let bytes = read(path)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.split('.').next().unwrap_or_default().to_owned();
-    let options = weir_object::Options { name, ..weir_object::Options::default() };
+    let config = Some(weir_engine::kconfig::host as fn() -> _);
+    let options = weir_object::Options { name, config, ..weir_object::Options::default() };
     Object::parse_with(&bytes, &options)
         .with_context(|| path.display().to_string())
         .map_err(|error| Failure::new(Code::Rejected, error))
@@ -204,7 +212,7 @@ fn raw_source(raw: &Path, spec: &Path) -> Result<Source, Failure> {
         program.strict_alignment = strict_alignment;
         Arc::new(program)
     });
-    Ok(Source { path: raw.to_owned(), object: None, programs: vec![(name, program)] })
+    Ok(Source { path: raw.to_owned(), object: None, programs: vec![(name, program)], others: Vec::new() })
 }
 
 fn decode_raw(name: &str, kind: ProgramType, bytes: &[u8]) -> anyhow::Result<Program> {

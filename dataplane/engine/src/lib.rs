@@ -14,6 +14,7 @@ mod exhale;
 pub mod generation;
 pub mod handoff;
 pub mod host;
+pub mod kconfig;
 pub mod ledger;
 pub mod live;
 pub mod load;

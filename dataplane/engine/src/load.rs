@@ -203,6 +203,7 @@ impl Loader<'_> {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let options = weir_object::Options {
             name: name.split('.').next().unwrap_or_default().to_owned(),
+            config: Some(crate::kconfig::host),
             ..weir_object::Options::default()
         };
         let mut object = Object::parse_with(bytes, &options).map_err(|source| self.object_error(source))?;

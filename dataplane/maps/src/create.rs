@@ -51,6 +51,10 @@ const LPM_NODE: u64 = 40;
 const LPM_DATA_MAX: u32 = 256;
 /// `sysctl_perf_event_max_stack`.
 const STACK_DEPTH_MAX: u32 = 127;
+/// `MAX_BPF_STACK`: a key is made on it.
+const STACK_MAX: u32 = 512;
+/// `BPF_LOCAL_STORAGE_MAX_VALUE_SIZE`: what `__u16` can tell, less a header.
+const STORAGE_MAX: u32 = 0xffff - 64;
 /// `BPF_F_PRESERVE_ELEMS`.
 const PRESERVE_ELEMS: u32 = 1 << 11;
 
@@ -131,6 +135,8 @@ fn of_kind(spec: &MapSpec) -> Result<(), Fault> {
         MapKind::Xskmap => xskmap(spec),
         MapKind::Ringbuf => ringbuf(spec),
         MapKind::StackTrace => stack_trace(spec),
+        MapKind::Sockmap | MapKind::Sockhash => sockets(spec),
+        MapKind::SkStorage => sk_storage(spec),
     }
 }
 
@@ -269,6 +275,33 @@ fn xskmap(spec: &MapSpec) -> Result<(), Fault> {
     size(spec.key_size == 4, "key_size", spec.key_size, "4")?;
     size(spec.value_size == 4, "value_size", spec.value_size, "4")?;
     flags(spec, f::NUMA_NODE | f::RDONLY | f::WRONLY)
+}
+
+fn sockets(spec: &MapSpec) -> Result<(), Fault> {
+    some_entries(spec)?;
+    match spec.kind {
+        MapKind::Sockmap => size(spec.key_size == 4, "key_size", spec.key_size, "4")?,
+        _ => size(spec.key_size > 0, "key_size", 0, "at least 1")?,
+    }
+    size(matches!(spec.value_size, 4 | 8), "value_size", spec.value_size, "4 or 8")?;
+    flags(spec, f::NUMA_NODE | f::RDONLY | f::WRONLY)?;
+    if spec.kind == MapKind::Sockhash && spec.key_size > STACK_MAX {
+        return refuse(Errno::E2BIG, format!("a key of {} bytes; at most {STACK_MAX}", spec.key_size));
+    }
+    Ok(())
+}
+
+/// `bpf_local_storage_map_alloc_check`.
+fn sk_storage(spec: &MapSpec) -> Result<(), Fault> {
+    flags(spec, f::NO_PREALLOC | f::CLONE)?;
+    invalid(spec.flags & f::NO_PREALLOC == 0, || "BPF_F_NO_PREALLOC is required".into())?;
+    size(spec.max_entries == 0, "max_entries", spec.max_entries, "0")?;
+    size(spec.key_size == 4, "key_size", spec.key_size, "4")?;
+    size(spec.value_size > 0, "value_size", 0, "at least 1")?;
+    if spec.value_size > STORAGE_MAX {
+        return refuse(Errno::E2BIG, format!("a value of {} bytes", spec.value_size));
+    }
+    Ok(())
 }
 
 fn ringbuf(spec: &MapSpec) -> Result<(), Fault> {

@@ -1,5 +1,8 @@
-//! `BPF_MAP_TYPE_CGROUP_ARRAY` and `BPF_MAP_TYPE_STACK_TRACE`: created so that programs which name them load,
-//! and empty for ever, since no packet here belongs to a cgroup or has a kernel stack.
+//! Kinds that are created so that programs which name them load, and stay empty for ever: no packet here
+//! belongs to a cgroup, has a kernel stack, or comes from a socket that anyone could put into a map.
+//!
+//! `BPF_MAP_TYPE_CGROUP_ARRAY`, `STACK_TRACE`, `SOCKMAP`, `SOCKHASH` and `SK_STORAGE`
+//! (kernel/bpf/arraymap.c, stackmap.c, net/core/sock_map.c, bpf_sk_storage.c).
 
 use weir_ebpf::abi::{Errno, MapKind};
 use weir_ebpf::program::MapSpec;
@@ -18,35 +21,66 @@ impl Empty {
         Empty { kind: spec.kind, len: spec.max_entries as usize }
     }
 
-    fn cgroups(&self) -> bool {
-        self.kind == MapKind::CgroupArray
+    /// Whether keys are indices, of which each is there.
+    fn indexed(&self) -> bool {
+        matches!(self.kind, MapKind::CgroupArray | MapKind::Sockmap)
+    }
+
+    /// What a lookup says of a key that has nothing.
+    fn nothing(&self) -> Errno {
+        match self.kind {
+            MapKind::CgroupArray => Errno::ENOTSUPP,
+            // Its keys are descriptors.
+            MapKind::SkStorage => Errno::EBADF,
+            _ => Errno::ENOENT,
+        }
     }
 }
 
 impl Kind for Empty {
-    fn read(&self, _key: &[u8], _locked: bool) -> Result<Vec<u8>, Errno> {
-        Err(if self.cgroups() { Errno::ENOTSUPP } else { Errno::ENOENT })
+    unsafe fn delete(&self, _key: *const u8) -> Done {
+        Err(if self.kind == MapKind::Sockhash { Errno::ENOENT } else { Errno::EINVAL })
     }
 
-    /// A cgroup array takes descriptors of cgroups, which nobody here can have.
+    fn read(&self, _key: &[u8], _locked: bool) -> Result<Vec<u8>, Errno> {
+        Err(self.nothing())
+    }
+
+    /// They take descriptors of cgroups and sockets, which nobody here can have.
     fn write(&self, key: &[u8], _value: &[u8], flags: u64) -> Done {
-        match self.cgroups() && flags == 0 {
-            true if index_of(key) >= self.len => Err(Errno::E2BIG),
+        const FLAGS_MAX: u64 = 2;
+        let allowed = match self.kind {
+            MapKind::CgroupArray => flags == 0,
+            MapKind::Sockmap | MapKind::Sockhash | MapKind::SkStorage => flags <= FLAGS_MAX,
+            _ => false,
+        };
+        match allowed {
+            true if self.indexed() && index_of(key) >= self.len => Err(Errno::E2BIG),
             true => Err(Errno::EBADF),
             false => Err(Errno::EINVAL),
         }
     }
 
     fn remove(&self, key: &[u8]) -> Done {
-        Err(if index_of(key) >= self.len { Errno::E2BIG } else { Errno::ENOENT })
+        Err(match self.kind {
+            MapKind::Sockmap => Errno::EINVAL,
+            MapKind::Sockhash => Errno::ENOENT,
+            MapKind::SkStorage => Errno::EBADF,
+            _ if index_of(key) >= self.len => Errno::E2BIG,
+            _ => Errno::ENOENT,
+        })
     }
 
     fn take(&self, _key: &[u8], _locked: bool) -> Result<Vec<u8>, Errno> {
-        Err(if self.cgroups() { Errno::ENOTSUPP } else { Errno::ENOENT })
+        Err(if self.kind == MapKind::StackTrace { Errno::ENOENT } else { Errno::ENOTSUPP })
     }
 
     fn next_key(&self, after: Option<&[u8]>) -> Result<Vec<u8>, Errno> {
-        if self.cgroups() { next_index(after, self.len) } else { Err(Errno::ENOENT) }
+        match self.kind {
+            MapKind::SkStorage => Err(Errno::ENOTSUPP),
+            _ if self.indexed() => next_index(after, self.len),
+            _ => Err(Errno::ENOENT),
+        }
     }
 
     fn entries(&self) -> usize {

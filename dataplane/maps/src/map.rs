@@ -383,7 +383,11 @@ impl Storage {
             MapKind::Xskmap => Storage::Xskmap(TargetArray::new(spec, cpus)?),
             MapKind::PerfEventArray => Storage::PerfEventArray(PerfEventArray::new(spec)?),
             MapKind::Ringbuf => Storage::Ringbuf(Ringbuf::new(spec)?),
-            MapKind::CgroupArray | MapKind::StackTrace => Storage::Empty(Empty::new(spec)),
+            MapKind::CgroupArray
+            | MapKind::StackTrace
+            | MapKind::Sockmap
+            | MapKind::Sockhash
+            | MapKind::SkStorage => Storage::Empty(Empty::new(spec)),
         })
     }
 }

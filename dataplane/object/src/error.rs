@@ -58,6 +58,12 @@ pub enum Fault {
         /// The name asked for.
         name: String,
     },
+    /// No map has the name asked for.
+    #[error("there is no map `{name}`")]
+    NoMap {
+        /// The name asked for.
+        name: String,
+    },
     /// A value does not fit the variable.
     #[error("global variable `{name}` takes {wanted}, not {found}")]
     GlobalValue {

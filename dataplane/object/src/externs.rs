@@ -13,6 +13,7 @@ use weir_ebpf::abi::{Kfunc, MapKind};
 use weir_ebpf::program::Initial;
 
 use crate::btf::{Btf, Kind};
+use crate::config::{KernelConfig, Taken, answer};
 use crate::elf::Elf;
 use crate::error::Fault;
 use crate::maps::{Declared, MapBtf};
@@ -45,23 +46,28 @@ pub(crate) enum Extern {
 }
 
 /// Every undefined symbol by name; adds the map of `.kconfig` when there is one.
-pub(crate) fn externs(elf: &Elf<'_>, btf: Option<&Btf>, maps: &mut Vec<Declared>) -> HashMap<String, Extern> {
+pub(crate) fn externs(
+    elf: &Elf<'_>,
+    btf: Option<&Btf>,
+    config: Option<fn() -> Arc<KernelConfig>>,
+    maps: &mut Vec<Declared>,
+) -> HashMap<String, Extern> {
     let mut externs = HashMap::new();
-    let config = btf.map(config_sizes).unwrap_or_default();
+    let variables = btf.map(config_variables).unwrap_or_default();
+    let config = config.filter(|_| !variables.is_empty()).map(|ask| ask()).unwrap_or_default();
     let mut data = Vec::new();
     for symbol in elf.symbols.iter().filter(|symbol| symbol.undefined && !symbol.name.is_empty()) {
         if externs.contains_key(symbol.name) {
             continue;
         }
-        let meaning = match config.get(symbol.name) {
-            Some(size) => {
-                let value = config_value(symbol.name);
-                let offset = data.len();
-                data.extend_from_slice(&value.unwrap_or(0).to_le_bytes());
-                // A variable larger than a number (a string) starts out empty.
-                data.resize(offset + size.next_multiple_of(8), 0);
+        let meaning = match variables.get(symbol.name) {
+            Some(&(size, taken)) => {
+                let value = config_value(&config, symbol.name, taken, size);
                 let known = value.is_some() || symbol.weak;
-                Extern::Config { map: maps.len(), offset: offset as u32, size: *size as u32, known }
+                let offset = data.len();
+                data.extend(value.into_iter().flatten());
+                data.resize(offset + size.next_multiple_of(8), 0);
+                Extern::Config { map: maps.len(), offset: offset as u32, size: size as u32, known }
             }
             None => match Kfunc::named(symbol.name) {
                 Some(kfunc) => Extern::Kfunc(kfunc),
@@ -92,32 +98,35 @@ pub(crate) fn externs(elf: &Elf<'_>, btf: Option<&Btf>, maps: &mut Vec<Declared>
     externs
 }
 
-/// Bytes of each variable of `.kconfig`, by name. Nothing there is longer than a path.
-fn config_sizes(btf: &Btf) -> HashMap<&str, usize> {
+/// Bytes of each variable of `.kconfig` and what it takes, by name. Nothing there is longer than a path.
+fn config_variables(btf: &Btf) -> HashMap<&str, (usize, Taken)> {
     let variables = btf.section(KCONFIG).map_or(&[][..], |(_, variables)| variables);
     let sizes = variables.iter().filter_map(|variable| match btf.kind(variable.variable) {
         Kind::Variable { of, .. } => {
             let size = btf.size_of(*of).filter(|size| (1..=256).contains(size))?;
-            Some((btf.name(variable.variable), size as usize))
+            Some((btf.name(variable.variable), (size as usize, Taken::of(btf, *of))))
         }
         _ => None,
     });
     sizes.collect()
 }
 
-/// What libbpf answers by itself, and what of the configuration describes weir.
-fn config_value(name: &str) -> Option<u64> {
+/// What libbpf answers by itself, and what the configuration says.
+fn config_value(config: &KernelConfig, name: &str, taken: Taken, size: usize) -> Option<Vec<u8>> {
+    let number = |number: u64| Some(number.to_le_bytes()[..size.min(8)].to_vec());
     match name {
-        "LINUX_KERNEL_VERSION" => Some(KERNEL_VERSION),
-        "LINUX_HAS_BPF_COOKIE" | "LINUX_HAS_SYSCALL_WRAPPER" => Some(0),
-        _ => None,
+        "LINUX_KERNEL_VERSION" => number(KERNEL_VERSION),
+        "LINUX_HAS_BPF_COOKIE" | "LINUX_HAS_SYSCALL_WRAPPER" => number(0),
+        _ => answer(config, name, taken, size),
     }
 }
 
 /// The refusal of a strong symbol that nobody defines.
 pub(crate) fn unknown(name: &str, called: bool) -> Fault {
     let hint = match called {
-        _ if name.starts_with("CONFIG_") => "declare it `extern … __kconfig __weak`, or set it as a global",
+        _ if name.starts_with("CONFIG_") => {
+            "neither weir nor this machine's kernel has it; declare it `extern … __kconfig __weak`, or set it as a global"
+        }
         true => {
             "define it in the object, or declare it `__weak` and test its address; weir has the kernel functions bpf_dynptr_*, bpf_iter_num_* and bpf_xdp_metadata_rx_*"
         }

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod btf;
+mod config;
 mod core;
 mod cursor;
 mod elf;
@@ -28,6 +29,7 @@ mod section;
 mod signature;
 
 pub use btf::Btf;
+pub use config::KernelConfig;
 pub use error::{Fault, ObjectError};
 pub use globals::Global;
 pub use maps::MapBtf;

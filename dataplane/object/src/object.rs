@@ -8,6 +8,7 @@ use weir_ebpf::program::Initial;
 use weir_ebpf::{MapSpec, Program, ProgramType};
 
 use crate::btf::Btf;
+use crate::config::KernelConfig;
 use crate::elf::Elf;
 use crate::error::{Fault, ObjectError};
 use crate::externs::externs;
@@ -77,6 +78,9 @@ pub struct Options {
     /// Types that CO-RE relocations are resolved against; by default those of the UAPI structures
     /// that weir implements.
     pub target: Option<Arc<Btf>>,
+    /// Who knows the kernel's configuration, besides what weir says of itself; asked only when an object
+    /// has externs of it.
+    pub config: Option<fn() -> Arc<KernelConfig>>,
 }
 
 impl Object {
@@ -97,7 +101,7 @@ impl Object {
         declared.extend(legacy_maps(&elf, btf.as_ref())?);
         declared.extend(data_maps(&elf, btf.as_ref(), &options.name)?);
         initial_values(&elf, &mut declared)?;
-        let externs = externs(&elf, btf.as_ref(), &mut declared);
+        let externs = externs(&elf, btf.as_ref(), options.config, &mut declared);
         let mut targets = Names::new(&elf, &functions, &declared, &externs).resolve(&code);
         for (section, slot, fault) in core_faults {
             targets.entry(section).or_default().insert(slot, Err(fault));
@@ -271,6 +275,18 @@ impl Object {
         if variable.external {
             self.answer(name, variable);
         }
+        Ok(())
+    }
+
+    /// Gives a map of maps that declares none the shape of its inner maps (libbpf:
+    /// `bpf_map__set_inner_map_fd`). Programs taken before do without.
+    pub fn set_inner(&mut self, name: &str, shape: MapSpec) -> Result<(), ObjectError> {
+        let declared = self.declared.iter().position(|map| map.name == name && map.spec.is_ok());
+        let no_map = || ObjectError::at("", None, Fault::NoMap { name: name.to_owned() });
+        let declared = declared.ok_or_else(no_map)?;
+        let index = self.map_index(declared)? as usize;
+        Arc::make_mut(&mut self.maps[index]).inner = Some(Arc::new(shape));
+        self.declared[declared].spec = Ok(self.maps[index].clone());
         Ok(())
     }
 

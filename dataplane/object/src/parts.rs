@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use weir_ebpf::decode::raw_insns;
 
 use crate::btf::{Btf, Ext};
-use crate::core::{Target, resolve, uapi};
+use crate::core::{Target, resolve};
 use crate::elf::{Elf, Section, SymbolKind};
 use crate::error::ObjectError;
 use crate::externs::Extern;
@@ -51,7 +51,10 @@ pub(crate) fn core_relocations(
     target: Option<&Btf>,
 ) -> Vec<(usize, usize, ObjectError)> {
     let Some(btf) = btf.filter(|_| !ext.core.is_empty()) else { return Vec::new() };
-    let target = Target::new(target.unwrap_or_else(|| uapi()));
+    let target = match target {
+        Some(kernel) => Target::kernel(kernel),
+        None => Target::own(),
+    };
     let mut faults = Vec::new();
     for (&section, insns) in code {
         let name = elf.sections[section].name;

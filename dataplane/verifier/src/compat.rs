@@ -22,6 +22,10 @@ fn kind_allows(kind: MapKind, helper: Helper) -> bool {
         MapKind::Devmap | MapKind::DevmapHash => matches!(helper, RedirectMap | MapLookupElem),
         MapKind::Cpumap => helper == RedirectMap,
         MapKind::Xskmap => matches!(helper, RedirectMap | MapLookupElem),
+        MapKind::Sockmap | MapKind::Sockhash => {
+            matches!(helper, MapLookupElem | MapUpdateElem | MapDeleteElem)
+        }
+        MapKind::SkStorage => false,
         MapKind::ArrayOfMaps | MapKind::HashOfMaps => helper == MapLookupElem,
         MapKind::Queue | MapKind::Stack => matches!(helper, MapPeekElem | MapPopElem | MapPushElem),
         MapKind::BloomFilter => matches!(helper, MapPeekElem | MapPushElem),

@@ -33,7 +33,7 @@ SEC("tc") int offsets(struct __sk_buff *skb)
 	bpf_printk("%d", __builtin_preserve_field_info(tcp->doff, BPF_FIELD_RSHIFT_U64));
 	return 0;
 }
-SEC("tc") int poisoned(struct __sk_buff *skb)
+SEC("tc") int foreign(struct __sk_buff *skb)
 {
 	struct sk_buff *inside = (void *)skb;
 	return bpf_core_field_exists(inside->users) ? inside->users : 5;
@@ -42,5 +42,5 @@ char _license[] SEC("license") = "GPL";
 //= license GPL
 //= program moved in xdp: xdp
 //= program offsets in tc: sched_cls, maps core.rodata
-//= program poisoned in tc: sched_cls
+//= program foreign in tc: sched_cls
 //= map core.rodata array 4 36 1 flags 0x80 frozen data

@@ -23,5 +23,5 @@ char _license[] SEC("license") = "GPL";
 //= program weak_function in xdp: xdp
 //= program strong_symbol in xdp: section `xdp`: extern `jiffies_lock` is not defined here; weir has no kernel symbols; declare it `__weak` and test its address
 //= program strong_function in xdp: section `xdp`: extern `bpf_absent` is not defined here; define it in the object, or declare it `__weak` and test its address; weir has the kernel functions bpf_dynptr_*, bpf_iter_num_* and bpf_xdp_metadata_rx_*
-//= program strong_config in xdp: section `xdp`: extern `CONFIG_NR_CPUS` is not defined here; declare it `extern … __kconfig __weak`, or set it as a global
-//= map .kconfig array 4 24 1 flags 0x80 frozen data [00, 12, 06, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00]
+//= program strong_config in xdp: section `xdp`: extern `CONFIG_NR_CPUS` is not defined here; neither weir nor this machine's kernel has it; declare it `extern … __kconfig __weak`, or set it as a global
+//= map .kconfig array 4 24 1 flags 0x80 frozen data [00, 12, 06, 00, 00, 00, 00, 00, fa, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00, 00]

@@ -43,16 +43,25 @@ SEC("tc") int storage(struct __sk_buff *skb)
 	bpf_sk_storage_get(&sockets, skb->sk, 0, 0);
 	return 0;
 }
+struct { __uint(type, BPF_MAP_TYPE_TASK_STORAGE); __uint(map_flags, 1); __type(key, int); __type(value, int); }
+	tasks SEC(".maps");
+SEC("tc") int task(struct __sk_buff *skb)
+{
+	bpf_task_storage_get(&tasks, 0, 0, 0);
+	return 0;
+}
 char _license[] SEC("license") = "Dual MIT/GPL";
 //= license Dual MIT/GPL
 //= program tail in xdp: xdp
 //= program entry in xdp: xdp, maps flows jumps
-//= program storage in tc: section `.maps`: map `sockets` of kind sk_storage (24) is not supported: a program that does not use the map can still be had
+//= program storage in tc: sched_cls, maps sockets
+//= program task in tc: section `.maps`: map `tasks` of kind task_storage (29) is not supported: a program that does not use the map can still be had
 //= map two array 4 8 1
 //= map one array 4 8 1
 //= map outer array_of_maps 4 4 4 [(1, "two"), (3, "one")] of (map outer.inner array 4 8 1)
 //= map jumps prog_array 4 4 8 [(5, "tail")]
 //= map flows hash 12 32 128 SpinLock { offset: 8 } Timer { offset: 16 }
+//= map sockets sk_storage 4 4 0 flags 0x1
 //= map sized array 4 12 4
 //= map routes lpm_trie 8 8 9 flags 0x1
 //= map shared lru_hash 4 3 1000 pinned
@@ -61,4 +70,4 @@ char _license[] SEC("license") = "Dual MIT/GPL";
 //= map ports devmap 4 8 2
 //= map bloom bloom_filter 0 4 7 extra 3
 //= map outer_hash hash_of_maps 4 4 4 of (map outer_hash.inner hash 4 4 8)
-//= map sockets: section `.maps`: map `sockets` of kind sk_storage (24) is not supported: a program that does not use the map can still be had
+//= map tasks: section `.maps`: map `tasks` of kind task_storage (29) is not supported: a program that does not use the map can still be had

@@ -35,7 +35,7 @@ struct Answer {
     program: String,
     #[serde(rename = "type")]
     kind: Option<&'static str>,
-    /// `accept` or `reject`.
+    /// `accept` or `reject`; `other` for a program whose section names no type that weir runs.
     verdict: &'static str,
     message: String,
     rule: Option<&'static str>,
@@ -60,6 +60,36 @@ struct Answer {
     text: String,
 }
 
+impl Answer {
+    fn new(file: &str, program: &str, verdict: &'static str) -> Self {
+        Self {
+            schema: "weir.v1.check",
+            file: file.to_owned(),
+            program: program.to_owned(),
+            kind: None,
+            verdict,
+            message: String::new(),
+            rule: None,
+            insn: None,
+            line: None,
+            story: Vec::new(),
+            help: None,
+            warnings: Vec::new(),
+            insns_processed: 0,
+            states: 0,
+            milliseconds: 0.0,
+            log: String::new(),
+            text: String::new(),
+        }
+    }
+
+    /// A program that stands beside those that weir runs.
+    fn other(file: &str, program: &str, section: &str) -> Self {
+        let message = format!("section `{section}` names no type that weir runs; --as TYPE takes it as one");
+        Self { message, ..Self::new(file, program, "other") }
+    }
+}
+
 /// Something said of one instruction.
 #[derive(Serialize)]
 struct Told {
@@ -81,15 +111,20 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Done {
     if let Some(name) = &arguments.explain {
         return explain(name, output);
     }
-    let mut refused = 0;
+    let (mut refused, mut accepted) = (0, 0);
     let mut answers = Vec::new();
     for source in arguments.source.read()? {
         let file = source.path.display().to_string();
-        let checked = check(source, arguments.log_level, output);
+        let others = source.others.clone();
+        let mut checked = check(source, arguments.log_level, output);
         let rejected = checked.iter().filter(|answer| answer.verdict == "reject").count();
+        accepted += checked.len() - rejected;
         if !output.is_json() {
             for answer in &checked {
                 say(answer, output)?;
+            }
+            for (name, section) in &others {
+                output.text(format_args!("{file}: {name}: not weir's, section `{section}`"))?;
             }
             if rejected > 0 {
                 let programs = if checked.len() == 1 { "program" } else { "programs" };
@@ -97,12 +132,13 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Done {
             }
         }
         refused += rejected;
+        checked.extend(others.iter().map(|(name, section)| Answer::other(&file, name, section)));
         answers.extend(checked);
     }
     if output.is_json() {
         output.json(&answers)?;
     }
-    Ok(if refused > 0 { Code::Rejected } else { Code::Ok })
+    Ok(if refused > 0 || accepted == 0 { Code::Rejected } else { Code::Ok })
 }
 
 fn check(source: Source, log_level: u8, output: &Output) -> Vec<Answer> {
@@ -110,25 +146,7 @@ fn check(source: Source, log_level: u8, output: &Output) -> Vec<Answer> {
     let programs = source.programs.into_iter();
     programs
         .map(|(name, program)| {
-            let mut answer = Answer {
-                schema: "weir.v1.check",
-                file: file.clone(),
-                program: name,
-                kind: None,
-                verdict: "reject",
-                message: String::new(),
-                rule: None,
-                insn: None,
-                line: None,
-                story: Vec::new(),
-                help: None,
-                warnings: Vec::new(),
-                insns_processed: 0,
-                states: 0,
-                milliseconds: 0.0,
-                log: String::new(),
-                text: String::new(),
-            };
+            let mut answer = Answer::new(&file, &name, "reject");
             match program {
                 Err(error) => {
                     answer.message = sentence(&error);

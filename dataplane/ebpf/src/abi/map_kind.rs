@@ -51,14 +51,20 @@ map_kinds! {
     HashOfMaps = 13, "BPF_MAP_TYPE_HASH_OF_MAPS", "hash_of_maps";
     /// Ports to redirect to, by index.
     Devmap = 14, "BPF_MAP_TYPE_DEVMAP", "devmap";
+    /// Sockets by index; created, always empty here.
+    Sockmap = 15, "BPF_MAP_TYPE_SOCKMAP", "sockmap";
     /// Workers to redirect to.
     Cpumap = 16, "BPF_MAP_TYPE_CPUMAP", "cpumap";
     /// AF_XDP sockets to redirect to.
     Xskmap = 17, "BPF_MAP_TYPE_XSKMAP", "xskmap";
+    /// Sockets by key; created, always empty here.
+    Sockhash = 18, "BPF_MAP_TYPE_SOCKHASH", "sockhash";
     /// First in, first out.
     Queue = 22, "BPF_MAP_TYPE_QUEUE", "queue";
     /// Last in, first out.
     Stack = 23, "BPF_MAP_TYPE_STACK", "stack";
+    /// A value for each socket; created, always empty here.
+    SkStorage = 24, "BPF_MAP_TYPE_SK_STORAGE", "sk_storage";
     /// Ports to redirect to, by any number.
     DevmapHash = 25, "BPF_MAP_TYPE_DEVMAP_HASH", "devmap_hash";
     /// Records to user space, in order.
@@ -71,6 +77,11 @@ impl MapKind {
     /// Whether each worker has a value of its own.
     pub const fn is_percpu(self) -> bool {
         matches!(self, MapKind::PercpuHash | MapKind::PercpuArray | MapKind::LruPercpuHash)
+    }
+
+    /// Whether what it holds are sockets, so that a program puts them in and gets them out as such.
+    pub const fn holds_sockets(self) -> bool {
+        matches!(self, MapKind::Sockmap | MapKind::Sockhash)
     }
 }
 
@@ -86,6 +97,7 @@ pub mod create_flags {
     pub const ZERO_SEED: u32 = 1 << 6;
     pub const RDONLY_PROG: u32 = 1 << 7;
     pub const WRONLY_PROG: u32 = 1 << 8;
+    pub const CLONE: u32 = 1 << 9;
     pub const MMAPABLE: u32 = 1 << 10;
     pub const INNER_MAP: u32 = 1 << 12;
 }

@@ -128,6 +128,9 @@ impl Carry {
             | MapKind::PerfEventArray
             | MapKind::StackTrace
             | MapKind::CgroupArray
+            | MapKind::Sockmap
+            | MapKind::Sockhash
+            | MapKind::SkStorage
             | MapKind::Xskmap
             | MapKind::Ringbuf => Carry::Nothing,
         })

@@ -55,6 +55,9 @@ impl Source {
             | MapKind::PerfEventArray
             | MapKind::StackTrace
             | MapKind::CgroupArray
+            | MapKind::Sockmap
+            | MapKind::Sockhash
+            | MapKind::SkStorage
             | MapKind::ArrayOfMaps
             | MapKind::HashOfMaps
             | MapKind::Devmap

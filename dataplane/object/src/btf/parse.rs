@@ -222,7 +222,9 @@ impl Reader<'_> {
     }
 
     fn enumeration(&mut self, head: &Head, wide: bool) -> Result<Kind, ObjectError> {
-        if !matches!(head.word, 1 | 2 | 4 | 8) {
+        // One that is declared and nowhere defined has no values, and no size.
+        let forward = head.word == 0 && head.count == 0;
+        if !forward && !matches!(head.word, 1 | 2 | 4 | 8) {
             let found = format!("an enumeration of {} bytes", head.word);
             return Err(self.cursor.malformed(found, "1, 2, 4 or 8 bytes"));
         }

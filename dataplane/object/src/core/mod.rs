@@ -3,9 +3,10 @@
 //!
 //! The target is a BTF that the caller gives, or else [`uapi`]: the structures that weir implements as
 //! Linux publishes them. Kernel-internal types (`struct sk_buff`, `struct task_struct`) are not there,
-//! so `bpf_core_field_exists` and its kin say no, and an instruction that needs an offset into them
-//! becomes a call of helper `0xbad2310`, as with libbpf: dead code may hold it, and the verifier
-//! refuses it anywhere else.
+//! so `bpf_core_field_exists` and its kin say no, and an instruction that needs an offset into them keeps
+//! the one of the object's own types: no pointer to such a thing exists here, and what would read
+//! through one fails. Of a type that is there and lacks the field, such an instruction becomes a call of
+//! helper `0xbad2310`, as with libbpf: dead code may hold it, and the verifier refuses it anywhere else.
 
 mod access;
 mod matching;
@@ -68,6 +69,20 @@ impl RelocationKind {
         matches!(self, Of::TypeIdLocal | Of::TypeIdTarget | Of::TypeExists | Of::TypeSize | Of::TypeMatches)
     }
 
+    /// Whether the answer may be that there is no such thing.
+    const fn asks(self) -> bool {
+        use RelocationKind as Of;
+        matches!(
+            self,
+            Of::FieldExists
+                | Of::TypeExists
+                | Of::TypeMatches
+                | Of::TypeSize
+                | Of::EnumeratorExists
+                | Of::TypeIdTarget
+        )
+    }
+
     const fn is_enumerator(self) -> bool {
         matches!(self, RelocationKind::EnumeratorExists | RelocationKind::EnumeratorValue)
     }
@@ -102,10 +117,22 @@ enum Fail {
 pub(crate) struct Target<'a> {
     btf: &'a Btf,
     by_name: HashMap<&'a str, Vec<TypeId>>,
+    /// Whether there is nothing that it does not say.
+    whole: bool,
 }
 
 impl<'a> Target<'a> {
-    pub(crate) fn new(btf: &'a Btf) -> Self {
+    /// The types of a kernel.
+    pub(crate) fn kernel(btf: &'a Btf) -> Self {
+        Self { whole: true, ..Self::new(btf) }
+    }
+
+    /// The types that weir has.
+    pub(crate) fn own() -> Target<'static> {
+        Target::new(uapi())
+    }
+
+    fn new(btf: &'a Btf) -> Self {
         let mut by_name: HashMap<&str, Vec<TypeId>> = HashMap::new();
         for (id, _) in btf.iter() {
             let name = essential(btf.name(id));
@@ -113,7 +140,7 @@ impl<'a> Target<'a> {
                 by_name.entry(name).or_default().push(id);
             }
         }
-        Self { btf, by_name }
+        Self { btf, by_name, whole: false }
     }
 }
 
@@ -170,7 +197,9 @@ fn one(
     let kind = kind.ok_or(Fail::Access("no relocation has this kind"))?;
     let access = Access::parse(local, relocation.of, local.text(relocation.access), kind)?;
     let old = value(local, kind, Some(&access))?;
-    if kind == RelocationKind::TypeIdLocal {
+    let unheard_of =
+        !target.whole && !kind.asks() && !target.by_name.contains_key(essential(local.name(access.root)));
+    if kind == RelocationKind::TypeIdLocal || unheard_of {
         return patch::patch(insns, slot, &old, &old, true);
     }
     let new = in_target(local, &access, kind, target, left)?;

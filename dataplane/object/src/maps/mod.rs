@@ -70,12 +70,9 @@ fn not_too_many(section: &str, maps: usize) -> Result<(), ObjectError> {
 
 /// Kernel names of the kinds that [`MapKind`] does not have.
 const OTHER_KINDS: &[(u32, &str)] = &[
-    (15, "sockmap"),
-    (18, "sockhash"),
     (19, "cgroup_storage"),
     (20, "reuseport_sockarray"),
     (21, "percpu_cgroup_storage"),
-    (24, "sk_storage"),
     (26, "struct_ops"),
     (28, "inode_storage"),
     (29, "task_storage"),

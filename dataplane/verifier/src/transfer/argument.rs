@@ -96,6 +96,8 @@ impl Explorer<'_> {
                 Ok(())
             }
             Arg::MapKey => self.check_key(callee, reg, call),
+            // What goes into a map of sockets is a socket (`resolve_map_arg_type`).
+            Arg::MapValue if self.holds_sockets(call) => self.check_socket(args[at], reg, call),
             Arg::MapValue => self.check_sized(callee, reg, self.value_size(call)?, READ, KEY_KINDS, call),
             Arg::UninitMapValue => {
                 self.check_sized(callee, reg, self.value_size(call)?, WRITE, KEY_KINDS, call)
@@ -206,6 +208,11 @@ impl Explorer<'_> {
             Some(spec) => Ok(spec.value_size),
             None => self.refuse(Rule::ArgumentType, "invalid map_ptr to access map->value"),
         }
+    }
+
+    fn holds_sockets(&self, call: &Call) -> bool {
+        let spec = call.map.and_then(|map| map.spec(self.program));
+        spec.is_some_and(|spec| spec.kind.holds_sockets())
     }
 
     fn check_key(&mut self, callee: Callee, reg: Reg, call: &mut Call) -> Check {

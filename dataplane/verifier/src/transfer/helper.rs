@@ -216,11 +216,16 @@ impl Explorer<'_> {
         let of_maps = map
             .spec(self.program)
             .is_some_and(|spec| matches!(spec.kind, MapKind::ArrayOfMaps | MapKind::HashOfMaps));
-        let sockets = map.spec(self.program).is_some_and(|spec| spec.kind == MapKind::Xskmap);
+        let of_kind = map.spec(self.program).map(|spec| spec.kind);
         let kind = if of_maps {
             Kind::Map(MapRef { inner: true, ..map })
-        } else if sockets {
+        } else if of_kind == Some(MapKind::Xskmap) {
             Kind::Socket(SocketView::Xdp)
+        } else if of_kind.is_some_and(MapKind::holds_sockets) {
+            // It was taken out of the map and must be given back (`is_acquire_function`).
+            let id = self.acquire();
+            let socket = Pointer::new(Kind::Socket(SocketView::Full));
+            return Value::Pointer(Pointer { maybe_null: true, id, reference: id, ..socket });
         } else {
             Kind::MapValue(map)
         };

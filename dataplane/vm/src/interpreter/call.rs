@@ -83,6 +83,7 @@ impl Machine<'_> {
             Arg::Context => value == self.memory.context_value(),
             Arg::Map => self.memory.map_at(value, &self.code().maps).is_some_and(|map| suits(callee, map)),
             Arg::MapKey => map().is_some_and(|map| readable(u64::from(map.spec().key_size))),
+            Arg::MapValue if map().is_some_and(|map| map.spec().kind.holds_sockets()) => false,
             Arg::MapValue => map().is_some_and(|map| readable(u64::from(map.spec().value_size))),
             Arg::UninitMapValue => map().is_some_and(|map| writable(u64::from(map.spec().value_size))),
             Arg::Mem => readable(next),

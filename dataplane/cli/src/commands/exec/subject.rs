@@ -179,6 +179,15 @@ impl Subject {
 fn only(source: &Source) -> Result<String, Failure> {
     match source.programs.as_slice() {
         [(name, _)] => Ok(name.clone()),
+        [] => {
+            let names: Vec<&str> = source.others.iter().map(|(name, _)| name.as_str()).collect();
+            let what = anyhow!(
+                "{}: no program of a type that weir runs; --as TYPE takes one as such, and there is `{}`",
+                source.path.display(),
+                names.join("`, `")
+            );
+            Err(Failure::new(Code::Usage, what))
+        }
         programs => {
             let names: Vec<&str> = programs.iter().map(|(name, _)| name.as_str()).collect();
             let what = anyhow!(
