@@ -137,13 +137,51 @@ fn nothing_is_called_done_that_is_not() -> Result<()> {
 /// Links of the pages lead somewhere.
 #[test]
 fn pages_link_to_what_is_there() -> Result<()> {
-    for page in ["README.md", "dataplane/ARCHITECTURE.md"] {
+    for page in ["README.md", "dataplane/ARCHITECTURE.md", "dataplane/SECURITY.md"] {
         let path = root().join(page);
         let text = std::fs::read_to_string(&path)?;
         let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         for link in links.filter(|link| !link.contains("://") && !link.starts_with('#')) {
             let target = path.parent().context("a page lies in a folder")?.join(link);
             ensure!(target.exists(), "{page} links to {link}, which is not there");
+        }
+    }
+    Ok(())
+}
+
+/// `a/{b,c}.rs` as the paths it stands for.
+fn expand(words: &str) -> Vec<String> {
+    let Some((before, (list, after))) =
+        words.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
+    else {
+        return vec![words.to_owned()];
+    };
+    list.split(',').map(|one| format!("{before}{one}{after}")).collect()
+}
+
+/// Whether a path of a page is there: as it is, below `dataplane`, or below a room's `src`, which pages leave out.
+fn is_there(path: &str) -> bool {
+    let inside = path.split_once('/').map(|(room, rest)| format!("dataplane/{room}/src/{rest}"));
+    let places = [Some(path.to_owned()), Some(format!("dataplane/{path}")), inside];
+    places.into_iter().flatten().any(|place| {
+        let place = root().join(place);
+        place.exists() || place.with_extension("rs").exists()
+    })
+}
+
+/// Files and folders that the map and the page about security name are where they say.
+#[test]
+fn pages_name_files_that_are_there() -> Result<()> {
+    let path_like = |words: &&str| {
+        let plain = words.chars().all(|c| c.is_ascii_alphanumeric() || "_-/.{},".contains(c));
+        plain && words.contains('/') && !words.starts_with('/') && !words.ends_with('/')
+    };
+    for page in ["dataplane/ARCHITECTURE.md", "dataplane/SECURITY.md"] {
+        let text = std::fs::read_to_string(root().join(page))?;
+        let named: Vec<&str> = text.split('`').skip(1).step_by(2).filter(path_like).collect();
+        ensure!(named.len() > 15, "{page}: only {} paths found", named.len());
+        for path in named.into_iter().flat_map(expand) {
+            ensure!(is_there(&path), "{page} names {path}, which is not there");
         }
     }
     Ok(())

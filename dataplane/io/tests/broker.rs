@@ -69,6 +69,10 @@ impl Kernel for Scribe {
         self.note(name, format!("tap {name} {mac:?} {mtu}")).map(|()| null())
     }
 
+    fn lead(&self, tap: &str, device: &str) -> Result<(), KernelError> {
+        self.note(device, format!("lead {tap} {device}"))
+    }
+
     fn resolve(&self, ifindex: u32, address: IpAddr) -> Result<(), KernelError> {
         self.note("", format!("resolve {ifindex} {address}"))
     }
@@ -100,6 +104,7 @@ fn every_call_arrives_as_it_was_made() {
     client.remove("eth0", 3).unwrap();
     client.punt("eth0", &Punt::nothing()).unwrap();
     client.tap("weir-eth0", [2, 0, 0, 0, 0, 1], 1500).unwrap();
+    client.lead("weir-eth0", "eth0").unwrap();
     client.resolve(3, "192.0.2.9".parse().unwrap()).unwrap();
     client.detach("eth0").unwrap();
     drop(client);
@@ -113,6 +118,7 @@ fn every_call_arrives_as_it_was_made() {
         "remove eth0 3".to_owned(),
         format!("punt eth0 {nothing:?}"),
         "tap weir-eth0 [2, 0, 0, 0, 0, 1] 1500".to_owned(),
+        "lead weir-eth0 eth0".to_owned(),
         "resolve 3 192.0.2.9".to_owned(),
         "detach eth0".to_owned(),
     ];
