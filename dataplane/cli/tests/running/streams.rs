@@ -127,7 +127,7 @@ fn programs_are_heard_in_each_way_they_have() {
     assert!(watched.iter().all(|change| change["type"] == "update"), "{watched:?}");
     let text = begin("says", &["map", "watch", "last", "--every", "100ms", "-n", "1"]);
     let text = String::from_utf8(text.wait_with_output().unwrap().stdout).unwrap();
-    assert!(text.contains("  update      key 0  value {\"ifindex\":"), "{text}");
+    assert!(text.contains("  update      key 0  value {\"number\":"), "{text}");
 
     let said = ask(&daemon, 2, &["map", "event_pipe", "last"]);
     assert!(

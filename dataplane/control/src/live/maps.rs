@@ -53,8 +53,8 @@ fn changed(count: usize, detail: String) -> reply::Changed {
 pub(super) fn written(entry: &weir_engine::mapview::Entry, format: Format) -> Value {
     let mut value = serde_json::to_value(entry).unwrap_or_default();
     if let (Format::Hex, Some(members)) = (format, value.as_object_mut()) {
-        members.remove("formatted");
-        members.remove("sum");
+        members.shift_remove("formatted");
+        members.shift_remove("sum");
     }
     value
 }

@@ -82,7 +82,7 @@ fn event(kind: &str, data: Value) -> Event {
 /// An event of the engine: its flat object, taken apart.
 fn told(event: &weir_engine::live::Event) -> Event {
     let mut data = serde_json::to_value(event).unwrap_or_default();
-    let mut take = |name: &str| match data.as_object_mut().and_then(|members| members.remove(name)) {
+    let mut take = |name: &str| match data.as_object_mut().and_then(|members| members.shift_remove(name)) {
         Some(Value::String(text)) => text,
         _ => String::new(),
     };
