@@ -112,9 +112,11 @@ impl Mailbox {
         self.asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if !self.any() && !ready() {
-            fds.push(self.event.raw());
+            // First, so that it is watched however many ports there are.
+            fds.insert(0, self.event.raw());
             // A descriptor that cannot be waited for ends the sleep, which is then a short one: no fault of ours.
-            if let Ok(true) = wait::readable(fds, limit) {
+            // Packets wake more often than letters do, and then there is no event to read.
+            if wait::readable(fds, limit).is_ok_and(|ready| ready & 1 != 0) {
                 self.event.clear();
             }
         }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// The most descriptors one sleep watches.
-pub const WATCHED_MAX: usize = 64;
+pub const WATCHED_MAX: usize = u64::BITS as usize;
 
 /// An event counter (eventfd(2)): readable from [`Event::notify`] until [`Event::clear`].
 #[derive(Debug)]
@@ -85,9 +85,10 @@ impl Group {
     }
 }
 
-/// Sleeps until one of these descriptors is readable (or broken), at most `limit`; says whether one was. An
-/// interrupted sleep ends early. Descriptors beyond [`WATCHED_MAX`] are not watched. Allocates nothing.
-pub fn readable(fds: &[RawFd], limit: Duration) -> io::Result<bool> {
+/// Sleeps until one of these descriptors is readable (or broken), at most `limit`; says which are, as a bit for each
+/// place in the list. An interrupted sleep ends early. Descriptors beyond [`WATCHED_MAX`] are not watched. Allocates
+/// nothing.
+pub fn readable(fds: &[RawFd], limit: Duration) -> io::Result<u64> {
     let mut watched = [libc::pollfd { fd: -1, events: libc::POLLIN, revents: 0 }; WATCHED_MAX];
     let count = fds.len().min(WATCHED_MAX);
     for (slot, fd) in watched.iter_mut().zip(fds) {
@@ -100,9 +101,12 @@ pub fn readable(fds: &[RawFd], limit: Duration) -> io::Result<bool> {
     // SAFETY: `watched` has at least `count` entries, and the kernel keeps the signal mask as it is for null.
     let ready = unsafe { libc::ppoll(watched.as_mut_ptr(), count as _, &limit, std::ptr::null()) };
     match ready {
-        0.. => Ok(ready > 0),
+        0.. => {
+            let is_ready = watched.iter().take(count).enumerate().filter(|(_, slot)| slot.revents != 0);
+            Ok(is_ready.fold(0, |bits, (at, _)| bits | 1 << at))
+        }
         _ => match io::Error::last_os_error() {
-            error if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+            error if error.kind() == io::ErrorKind::Interrupted => Ok(0),
             error => Err(error),
         },
     }
@@ -117,7 +121,7 @@ mod tests {
     fn a_group_is_readable_while_a_member_is() {
         let events = [Event::new().unwrap(), Event::new().unwrap()];
         let group = Group::of(events.iter().map(Event::raw)).unwrap();
-        let ready = || readable(&[group.raw()], Duration::ZERO).unwrap();
+        let ready = || readable(&[group.raw()], Duration::ZERO).unwrap() != 0;
         assert!(!ready());
         events[1].notify();
         assert!(ready() && events[1].clear() && !ready());
@@ -127,14 +131,14 @@ mod tests {
     #[test]
     fn a_sleep_ends_when_somebody_notifies() {
         let event = Event::new().unwrap();
-        assert!(!readable(&[event.raw()], Duration::from_millis(1)).unwrap());
+        assert_eq!(readable(&[event.raw()], Duration::from_millis(1)).unwrap(), 0);
         let start = Instant::now();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 std::thread::sleep(Duration::from_millis(5));
                 event.notify();
             });
-            assert!(readable(&[-1, event.raw()], Duration::from_secs(20)).unwrap());
+            assert_eq!(readable(&[-1, event.raw()], Duration::from_secs(20)).unwrap(), 0b10);
         });
         assert!(start.elapsed() < Duration::from_secs(10));
         assert!(event.clear() && !event.clear());

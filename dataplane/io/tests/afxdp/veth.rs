@@ -148,12 +148,12 @@ fn several_queues_are_served_as_one_port() {
         let mut batch = Batch::new();
         assert_eq!(two.receive(&mut theirs.pool, &mut batch, 64).frames, 0);
         let Wait::Readable(fd) = two.wait() else { panic!("{:?}", two.wait()) };
-        assert!(!readable(&[fd], Duration::ZERO).unwrap());
+        assert_eq!(readable(&[fd], Duration::ZERO).unwrap(), 0);
         let gauges = two.gauges().unwrap();
         assert_eq!((gauges.held().total(), gauges.state()), (3 * 2048, State::Up));
         for queue in [2, 0, 1] {
             send_all(&mut one[queue], &mut ours.pool, 0..100, 60);
-            assert!(readable(&[fd], Duration::from_secs(5)).unwrap());
+            assert_eq!(readable(&[fd], Duration::from_secs(5)).unwrap(), 1);
             let got = receive_until(&mut *two, &mut theirs.pool, |got| got.len() >= 100);
             assert_eq!((got.len(), two.queue()), (100, queue as u32));
         }
