@@ -17,7 +17,14 @@ const MARKER: Marker = Marker { generation: 1, drop_every: 16, wide: false };
 /// What must not be, when all has come to rest.
 fn faults(field: &Field, live: &Live) -> Result<Vec<String>> {
     field.quieten(live)?;
-    let stats = live.stats();
+    // Figures of now: a busy machine may leave a worker no time to answer.
+    let mut stats = live.stats();
+    for _ in 0..50 {
+        if stats.ledger.silent.is_empty() {
+            break;
+        }
+        stats = live.stats();
+    }
     let verdict = field.verdict(|_| true);
     let mut faults = verdict.faults();
     for port in &stats.interfaces {
@@ -65,7 +72,7 @@ fn nothing_is_unaccounted_for() -> Result<()> {
             field.let_pass(packets / flaps / 2)?;
             field.wishes.stalled.store(false, Ordering::Relaxed);
             let ledger = live.stats().ledger;
-            ensure!(ledger.holds() || !ledger.silent.is_empty(), "under load: {ledger:?}");
+            ensure!(ledger.holds(), "under load: {ledger:?}");
             field.wishes.flaps.fetch_add(1, Ordering::Relaxed);
             live.look();
             let mut up = 0;
@@ -97,6 +104,36 @@ fn nothing_is_unaccounted_for() -> Result<()> {
         );
         let ended = live.shutdown(Duration::from_secs(5));
         ensure!(ended.frames_lost == 0 && ended.totals.balance() == 0, "{ended:?}");
+    }
+    Ok(())
+}
+
+/// Asked again and again, and given no time to answer, what weir says of itself is exact at every moment.
+#[test]
+fn no_reading_is_ever_wrong() -> Result<()> {
+    for answer in [Duration::from_millis(100), Duration::from_micros(50), Duration::ZERO] {
+        let field = Field::new(2, true);
+        let live = field.start(MARKER, |options| {
+            options.limits.answer = answer;
+            options.limits.reopen = (Duration::from_millis(1), Duration::from_millis(10));
+        })?;
+        let (mut readings, mut silent, mut newest) = (0, 0, 0);
+        while field.made() < 100_000 || readings < 300 {
+            let stats = live.stats();
+            readings += 1;
+            silent += usize::from(!stats.ledger.silent.is_empty());
+            ensure!(stats.conservation.error == 0 && stats.ledger.holds(), "{readings}: {stats:?}");
+            for port in &stats.interfaces {
+                ensure!(port.conservation_error == 0, "{readings}: {port:?}");
+            }
+            ensure!(stats.conservation.rx >= newest, "{newest} packets were counted before: {stats:?}");
+            newest = stats.conservation.rx;
+            field.let_pass(100)?;
+        }
+        println!(
+            "{answer:?} to answer: {readings} readings, {silent} without a worker's answer, {newest} packets"
+        );
+        live.shutdown(Duration::from_secs(5));
     }
     Ok(())
 }

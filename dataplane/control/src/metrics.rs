@@ -345,7 +345,7 @@ mod tests {
             },
             swaps: SwapStats { results: counts("made"), ..Default::default() },
             ledger: Ledger {
-                frames: FrameLedger { places: counts("free"), ..Default::default() },
+                frames: FrameLedger { places: BTreeMap::from([("free".to_owned(), 7)]), ..Default::default() },
                 ..Default::default()
             },
             ..Default::default()

@@ -8,6 +8,11 @@
 //!  home    = chunks − Σ (taken home − brought home), as of each worker's moment
 //!  handoff = Σ handed over by senders − Σ received by owners, as of theirs
 //! ```
+//!
+//! The moments may lie any time apart. So a worker that does not answer in time costs no exactness: what it said last
+//! is as true as ever, only older. A dead one is another matter: its frames went with it.
+
+use std::sync::{Mutex, PoisonError};
 
 use weir_io::gauges::Held;
 use weir_packet::Pool;
@@ -46,9 +51,9 @@ pub struct Statement {
 }
 
 impl Ledger {
-    /// Adds accounts up; `silent` are workers that gave none.
-    pub fn sum(total: usize, accounts: &[Account], silent: Vec<usize>) -> Ledger {
-        let mut ledger = Ledger { total, home: total as i64, silent, ..Ledger::default() };
+    /// Adds accounts up, one of each worker; without all of them nothing can be said of the rest.
+    pub fn sum(total: usize, workers: usize, accounts: &[Account]) -> Ledger {
+        let mut ledger = Ledger { total, home: total as i64, ..Ledger::default() };
         for account in accounts {
             ledger.free += account.free;
             ledger.spare += account.spare;
@@ -62,11 +67,27 @@ impl Ledger {
             ledger.home -= account.from_home;
             ledger.handoff += account.handed as i64 - account.received as i64;
         }
-        if ledger.silent.is_empty() {
+        if accounts.len() == workers {
             let found: i64 = ledger.places().iter().map(|(_, frames)| frames).sum();
             ledger.unaccounted = Some(total as i64 - found);
         }
         ledger
+    }
+}
+
+/// What a worker said last: it writes it down between two turns, and others read it whenever they like.
+#[derive(Debug, Default)]
+pub struct Said(Mutex<Option<Statement>>);
+
+impl Said {
+    /// By the worker, or by who makes it.
+    pub fn say(&self, statement: Statement) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(statement);
+    }
+
+    /// A copy; `None` when it has never said anything.
+    pub fn last(&self) -> Option<Statement> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -127,10 +148,10 @@ mod tests {
         // 20 home.
         let first = Account { free: 100, spare: 64, from_home: 164, ..Account::default() };
         let second = Account { free: 85, spare: 64, received: 5, from_home: 144, ..Account::default() };
-        let ledger = Ledger::sum(400, &[first, second], Vec::new());
+        let ledger = Ledger::sum(400, 2, &[first, second]);
         assert_eq!((ledger.home, ledger.handoff, ledger.unaccounted), (92, -5, Some(0)), "{ledger:?}");
         let leaky = Account { free: 84, ..second };
-        assert_eq!(Ledger::sum(400, &[first, leaky], Vec::new()).unaccounted, Some(1));
-        assert_eq!(Ledger::sum(400, &[first], vec![1]).unaccounted, None);
+        assert_eq!(Ledger::sum(400, 2, &[first, leaky]).unaccounted, Some(1));
+        assert_eq!(Ledger::sum(400, 2, &[first]).unaccounted, None);
     }
 }

@@ -14,7 +14,7 @@ use weir_sys::wait::{self, Event};
 
 use crate::generation::PortNumber;
 use crate::host::Behind;
-use crate::ledger::Statement;
+use crate::ledger::Said;
 
 /// Something for a worker to do between two turns.
 pub enum Letter {
@@ -37,7 +37,12 @@ pub enum Letter {
         done: Sender<()>,
     },
     /// Say where frames are, and what was counted.
-    Statement(Sender<Statement>),
+    Statement {
+        /// Where to say it: also when nobody waits any more, it is news for the next who asks.
+        said: Arc<Said>,
+        /// Is told when it is done.
+        done: Sender<()>,
+    },
     /// Give back everything and end.
     Stop,
 }
@@ -56,7 +61,7 @@ impl std::fmt::Debug for Letter {
         f.write_str(match self {
             Letter::Port { .. } => "Port",
             Letter::Behind { .. } => "Behind",
-            Letter::Statement(_) => "Statement",
+            Letter::Statement { .. } => "Statement",
             Letter::Stop => "Stop",
         })
     }

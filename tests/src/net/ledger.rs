@@ -10,7 +10,7 @@ use super::weir::Weir;
 pub struct Counted(pub Value);
 
 impl Counted {
-    /// Asks a weir, again while a worker has no time to answer: on a busy machine it may not run for a while.
+    /// Asks a weir, again while a worker has no time to answer, for then its figures are of a while ago.
     pub fn ask(weir: &Weir) -> Result<Self> {
         let mut tries = 50;
         loop {
@@ -65,8 +65,8 @@ impl Counted {
         ensure!(ledger["holds"] == true, "the ledger does not hold: {ledger}");
         ensure!(ledger["packets"]["lost"] == 0 && ledger["frames"]["lost"] == 0, "lost: {ledger}");
         let places = ledger["frames"]["places"].as_object().context("frames are somewhere")?;
-        let sum: u64 = places.values().filter_map(Value::as_u64).sum();
-        ensure!(ledger["frames"]["total"].as_u64() == Some(sum), "frames do not add up: {ledger}");
+        let sum: i64 = places.values().filter_map(Value::as_i64).sum();
+        ensure!(ledger["frames"]["total"].as_i64() == Some(sum), "frames do not add up: {ledger}");
         Ok(())
     }
 

@@ -135,7 +135,7 @@ fn ledger(stats: &engine::Stats) -> reply::Ledger {
     let interfaces: BTreeMap<_, _> =
         stats.interfaces.iter().map(|interface| (interface.name.clone(), conservation(interface))).collect();
     let places = stats.ledger.places();
-    let places = places.into_iter().map(|(name, frames)| (name.to_owned(), frames.max(0) as u64)).collect();
+    let places = places.into_iter().map(|(name, frames)| (name.to_owned(), frames)).collect();
     let lost = stats.ledger.unaccounted.unwrap_or(0);
     let packets = together(&stats.conservation);
     reply::Ledger {

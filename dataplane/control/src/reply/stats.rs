@@ -243,8 +243,8 @@ pub struct Ledger {
     pub interfaces: BTreeMap<String, Conservation>,
     /// Frames of the umem.
     pub frames: FrameLedger,
-    /// Workers that did not come to the end of a turn in time to be asked: their frames are not in it, and their
-    /// packets are counted as they go, so that it may not hold.
+    /// Workers that did not come to the end of a turn in time to be asked: what they said last stands for them, so
+    /// that it is exact all the same, and a little older.
     #[serde(default)]
     pub silent: Vec<u32>,
 }
@@ -254,8 +254,10 @@ pub struct Ledger {
 pub struct FrameLedger {
     /// All there are.
     pub total: u64,
-    /// How many are where: `free`, `fill`, `rx`, `worker`, `tx`, `completion`, `held`.
-    pub places: BTreeMap<String, u64>,
+    /// How many are where: `free`, `fill`, `rx`, `worker`, `tx`, `completion`, `held` … Their sum is exact, although
+    /// each worker speaks of a moment of its own; so `home` and `handoff`, which lie between workers, may be less
+    /// than none.
+    pub places: BTreeMap<String, i64>,
     /// Seen nowhere: must be 0.
     pub lost: i64,
 }

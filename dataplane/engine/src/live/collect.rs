@@ -1,5 +1,6 @@
 //! Gathering what is counted.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use weir_io::gauges::State;
@@ -24,7 +25,7 @@ impl Engine {
         let windows: Vec<Vec<Window>> =
             self.workers.iter().map(|worker| worker.shared.windows.all()).collect();
         let ports = &current.generation.ports;
-        let statements = self.statements();
+        let (statements, silent) = self.statements();
         let interface = |port| self.interface(&current, port, &windows, &statements);
         let mut totals = Totals::default();
         (0..ports.len()).for_each(|port| totals += &self.port_totals(port, &statements));
@@ -42,7 +43,7 @@ impl Engine {
             queues: queues(&current, &windows),
             routes: self.route_stats(),
             conservation: Conservation::new(&totals, 0),
-            ledger: self.ledger(&statements),
+            ledger: Ledger { silent, ..self.ledger(&statements) },
             swaps: *lock(&self.swaps),
             snapshots: *lock(&self.snapshots),
             events_lost: self.events.lost(),
@@ -66,7 +67,7 @@ impl Engine {
         faults
     }
 
-    /// One port over all workers. Of a worker that said nothing, its counters are read as it goes.
+    /// One port over all workers. Of a worker that has died, what it had counted.
     fn port_totals(&self, port: PortNumber, statements: &[Option<Statement>]) -> Totals {
         let mut totals = Totals::default();
         for (worker, statement) in self.workers.iter().zip(statements) {
@@ -165,28 +166,37 @@ impl Engine {
         stats
     }
 
-    /// Asks every worker where its frames are and what it has counted; `None` of those that do not answer in time.
-    fn statements(&self) -> Vec<Option<Statement>> {
+    /// Asks every worker where its frames are and what it has counted. For one that does not answer in time stands
+    /// what it said last, and it is named; for one that has died, nothing.
+    fn statements(&self) -> (Vec<Option<Statement>>, Vec<usize>) {
         let deadline = Instant::now() + self.options.limits.answer;
         let asked: Vec<_> = self
             .workers
             .iter()
             .map(|worker| {
-                let (send, receive) = crossbeam_channel::bounded::<Statement>(1);
+                let (done, answered) = crossbeam_channel::bounded(1);
                 if worker.health.state() != WorkerState::Dead {
-                    worker.mailbox.post(Letter::Statement(send));
+                    worker.mailbox.post(Letter::Statement { said: Arc::clone(&worker.said), done });
                 }
-                receive
+                answered
             })
             .collect();
-        asked.iter().map(|answer| answer.recv_deadline(deadline).ok()).collect()
+        let mut silent = Vec::new();
+        let mut statements = Vec::new();
+        for (number, (worker, answer)) in self.workers.iter().zip(asked).enumerate() {
+            if answer.recv_deadline(deadline).is_err() {
+                silent.push(number);
+            }
+            let dead = worker.health.state() == WorkerState::Dead;
+            statements.push(if dead { None } else { worker.said.last() });
+        }
+        (statements, silent)
     }
 
     /// Where all frames are, as the workers say.
     fn ledger(&self, statements: &[Option<Statement>]) -> Ledger {
         let accounts: Vec<Account> = statements.iter().flatten().map(|statement| statement.account).collect();
-        let silent = statements.iter().enumerate().filter(|(_, statement)| statement.is_none());
-        Ledger::sum(self.umem.chunks(), &accounts, silent.map(|(number, _)| number).collect())
+        Ledger::sum(self.umem.chunks(), self.workers.len(), &accounts)
     }
 }
 

@@ -55,6 +55,7 @@ use crate::counters::Totals;
 use crate::env::TraceLine;
 use crate::generation::Generation;
 use crate::host::Wants;
+use crate::ledger::Said;
 use crate::mailbox::{Letter, Mailbox};
 use crate::observe::Observers;
 use crate::routes::live::Live as LiveRoutes;
@@ -144,6 +145,7 @@ struct Staff {
     shared: Arc<WorkerShared>,
     mailbox: Arc<Mailbox>,
     health: Arc<thread::Health>,
+    said: Arc<Said>,
 }
 
 /// How a running weir ended.

@@ -17,8 +17,9 @@ use super::event::{Events, What};
 use super::follow;
 use super::history::{History, PastState};
 use super::open::{Device, OpenError, Opener};
+use super::stats::SwapStats;
 use super::supervise::{self, PortWatch};
-use super::thread::{self, Health, Orders};
+use super::thread::{self, Orders};
 use super::{Current, Engine, Limits, Live, Staff, Threads};
 use crate::build::{self, BuildError, Built};
 use crate::config::{Config, Driver};
@@ -288,7 +289,7 @@ fn assemble(
         let mailbox = Mailbox::new()
             .map_err(|source| StartError::System { what: "an event for a worker's mailbox", source })?;
         let shared = Worker::seen_from_outside(plans.len());
-        Ok(Staff { core: *core, shared, mailbox, health: Arc::new(Health::default()) })
+        Ok(Staff { core: *core, shared, mailbox, health: Arc::default(), said: Arc::default() })
     });
     let staff = staff.collect::<Result<Vec<_>, StartError>>()?;
     let engine = Engine {
@@ -372,6 +373,7 @@ fn employ(
             health: Arc::clone(&staff.health),
             begin: engine.options.begin.clone(),
         };
+        staff.said.say(worker.statement());
         let thread = thread::spawn(worker, orders);
         threads.push(thread.map_err(|source| StartError::System { what: "a worker's thread", source })?);
     }

@@ -265,9 +265,9 @@ pub struct Ledger {
     pub handoff: i64,
     /// Waiting for a neighbour.
     pub held: usize,
-    /// Total less all of the above: a frame that nobody has. Must be 0; `None` when a worker did not answer.
+    /// Total less all of the above: a frame that nobody has. Must be 0; `None` when a worker has died.
     pub unaccounted: Option<i64>,
-    /// Workers that did not come to the end of a turn in time to be asked.
+    /// Workers that did not come to the end of a turn in time to be asked: what they said last stands for them.
     pub silent: Vec<usize>,
 }
 

@@ -127,8 +127,9 @@ fn read_letters(worker: &mut Worker, mailbox: &Mailbox) -> bool {
                 worker.replace_behind(number, behind);
                 let _ = done.try_send(());
             }
-            Letter::Statement(answer) => {
-                let _ = answer.try_send(worker.statement());
+            Letter::Statement { said, done } => {
+                said.say(worker.statement());
+                let _ = done.try_send(());
             }
             Letter::Stop => stop = true,
         }

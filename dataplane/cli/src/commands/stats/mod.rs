@@ -143,11 +143,23 @@ fn interfaces(now: &Stats, before: Option<&Stats>) -> String {
 /// Where everything is, in two equations.
 fn ledger(now: &Stats, output: &Output) -> String {
     let ledger = &now.ledger;
-    let places = ledger.frames.places.iter().filter(|(_, frames)| **frames > 0);
-    let places: Vec<String> = places.map(|(place, frames)| format!("{place} {}", grouped(*frames))).collect();
+    let places = ledger.frames.places.iter().filter(|(_, frames)| **frames != 0);
+    let minus = |frames: i64| if frames < 0 { "-" } else { "" };
+    let place = |(place, frames): (&String, &i64)| {
+        format!("{place} {}{}", minus(*frames), grouped(frames.unsigned_abs()))
+    };
+    let places: Vec<String> = places.map(place).collect();
     let verdict = match ledger.holds {
+        true if !ledger.silent.is_empty() => {
+            let silent: Vec<String> = ledger.silent.iter().map(u32::to_string).collect();
+            let counted = "everything is accounted for, as of what workers said last";
+            format!(
+                "{}; no time to answer: worker {}",
+                output.paint(Colour::Green, counted),
+                silent.join(", ")
+            )
+        }
         true => output.paint(Colour::Green, "everything is accounted for"),
-        false if !ledger.silent.is_empty() => "a worker has not answered yet: ask again".to_owned(),
         false => output.paint(Colour::Red, "something is NOT accounted for"),
     };
     format!(
