@@ -37,7 +37,7 @@ fn what_is_followed_is_shown_and_does_not_drift() -> Result<()> {
     // A comparison each second.
     std::thread::sleep(Duration::from_millis(2500));
     let stats: Value = weir.json(&["stats", "routes"])?;
-    ensure!(stats["drift"] == 0, "{stats}");
+    ensure!(stats["drift_total"] == 0, "{stats}");
     ensure!(stats["routes"]["ipv4"]["boot"].as_u64() >= Some(2000), "{stats}");
     let neighbours = weir.json(&["neigh", "show"])?.to_string();
     ensure!(neighbours.contains(V4[0]) && neighbours.contains(V4[3]), "{neighbours}");

@@ -9,7 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::reply::{InterfaceStats, MapStats, ProgramStats, QueueStats, Stats, WorkerStats};
+use crate::reply::{Durations, InterfaceStats, MapStats, ProgramStats, QueueStats, Stats, WorkerStats};
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,15 @@ pub enum Shape {
 /// A metric's values at one moment.
 type Put<'p> = &'p mut dyn FnMut(&[&str], f64) -> fmt::Result;
 
+/// A histogram's parts at one moment, each with its upper bound, and the sum of all that was counted.
+type PutParts<'p> = &'p mut dyn FnMut(&[&str], &[(f64, u64)], f64) -> fmt::Result;
+
+/// How a metric's values are read: one call for each set of labels.
+enum Read {
+    Values(fn(&Stats, Put<'_>) -> fmt::Result),
+    Parts(fn(&Stats, PutParts<'_>) -> fmt::Result),
+}
+
 /// A metric.
 pub struct Metric {
     /// Its name without the ending that its shape adds.
@@ -37,8 +46,7 @@ pub struct Metric {
     pub labels: &'static [&'static str],
     /// What it means.
     pub help: &'static str,
-    /// Reads its values: one call for each set of labels.
-    read: fn(&Stats, Put<'_>) -> fmt::Result,
+    read: Read,
 }
 
 impl fmt::Debug for Metric {
@@ -93,9 +101,11 @@ macro_rules! metrics {
             shape: Shape::$shape,
             labels: &[$($label),*],
             help: $help,
-            read: $read,
+            read: metrics!(@ $shape $read),
         }, )+];
     };
+    (@ Histogram $read:expr) => { Read::Parts($read) };
+    (@ $shape:ident $read:expr) => { Read::Values($read) };
 }
 
 metrics! {
@@ -157,7 +167,7 @@ metrics! {
         |stats, put| workers(stats, put, |worker| worker.rests as f64);
     Gauge "weir_worker_alive" ["worker", "core"] "1 when it comes to the end of its turns",
         |stats, put| workers(stats, put, |worker| f64::from(u8::from(worker.alive)));
-    Histogram "weir_worker_batch_packets" ["worker", "core"] "Packets that turns had, such as had any", |_, _| Ok(());
+    Histogram "weir_worker_batch_packets" ["worker", "core"] "Packets that turns had, such as had any", batches;
 
     Counter "weir_verdict_packets" ["program", "hook", "verdict"] "Packets by what a program answered",
         |stats, put| stats.programs.iter().try_for_each(|program| {
@@ -175,10 +185,10 @@ metrics! {
         });
     Counter "weir_program_swaps" ["result"] "Changes by what came of them",
         |stats, put| stats.swaps.results.iter().try_for_each(|(result, count)| put(&[result], *count as f64));
-    Gauge "weir_program_last_swap_duration_seconds" [] "From publishing until no worker used the generation before",
-        |stats, put| put(&[], stats.swaps.last_swap_seconds);
-    Gauge "weir_program_longest_swap_duration_seconds" [] "The longest of them",
-        |stats, put| put(&[], stats.swaps.longest_swap_seconds);
+    Histogram "weir_program_swap_duration_seconds" [] "From publishing until no worker used the generation before",
+        |stats, put| durations(&stats.swaps.took, put);
+    Histogram "weir_program_verify_duration_seconds" [] "Proving a program, at the start and at each change",
+        |stats, put| durations(&stats.swaps.verified, put);
 
     Gauge "weir_map_entries" ["program", "map", "type"] "Entries now",
         |stats, put| maps(stats, put, |map| map.entries as f64);
@@ -199,8 +209,10 @@ metrics! {
         |stats, put| nested(&stats.routes.routes, put);
     Gauge "weir_neighbors" ["family", "state"] "Neighbours",
         |stats, put| nested(&stats.routes.neighbors, put);
-    Counter "weir_fib_drift_routes" [] "Routes that comparisons with the kernel found to differ, and mended",
+    Gauge "weir_fib_drift_routes" [] "Routes that differed from the kernel's at the last comparison, and were mended",
         |stats, put| put(&[], stats.routes.drift as f64);
+    Counter "weir_fib_mended_routes" [] "Routes that comparisons with the kernel found to differ, and mended",
+        |stats, put| put(&[], stats.routes.drift_total as f64);
     Counter "weir_events_lost" [] "Events that listeners were too slow for",
         |stats, put| put(&[], stats.events_lost as f64);
     Counter "weir_capture_lost_packets" [] "Packets that captures' readers were too slow for",
@@ -218,51 +230,81 @@ fn nested(counts: &Counts, put: Put<'_>) -> fmt::Result {
 /// Batch sizes that the histogram tells apart: the last bucket is everything above.
 const BATCHES: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, f64::INFINITY];
 
+/// What turns had.
+fn batches(stats: &Stats, put: PutParts<'_>) -> fmt::Result {
+    stats.workers.iter().try_for_each(|worker| {
+        let core = worker.core.map_or_else(String::new, |core| core.to_string());
+        let counts = worker.batches.iter().copied().chain(std::iter::repeat(0));
+        let parts: Vec<(f64, u64)> = BATCHES.into_iter().zip(counts).collect();
+        put(&[&worker.worker.to_string(), &core], &parts, worker.packets as f64)
+    })
+}
+
+fn durations(durations: &Durations, put: PutParts<'_>) -> fmt::Result {
+    let bounds = durations.bounds_seconds.iter().copied().chain(std::iter::once(f64::INFINITY));
+    let parts: Vec<(f64, u64)> = bounds.zip(durations.counts.iter().copied()).collect();
+    put(&[], &parts, durations.sum_seconds)
+}
+
 #[derive(Debug)]
 struct Scrape(Stats);
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        METRICS.iter().try_for_each(|metric| match metric.shape {
-            Shape::Histogram => self.batches(metric, &mut encoder),
-            Shape::Counter | Shape::Gauge | Shape::Info => self.family(metric, &mut encoder),
+        METRICS.iter().try_for_each(|metric| {
+            let kind = match metric.shape {
+                Shape::Counter => MetricType::Counter,
+                Shape::Gauge => MetricType::Gauge,
+                Shape::Info => MetricType::Info,
+                Shape::Histogram => MetricType::Histogram,
+            };
+            let mut family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
+            match metric.read {
+                Read::Values(read) => self.values(metric, read, &mut family),
+                Read::Parts(read) => self.parts(metric, read, &mut family),
+            }
         })
     }
 }
 
 impl Scrape {
-    fn family(&self, metric: &Metric, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let kind = match metric.shape {
-            Shape::Counter => MetricType::Counter,
-            Shape::Info => MetricType::Info,
-            Shape::Gauge | Shape::Histogram => MetricType::Gauge,
-        };
-        let mut family = encoder.encode_descriptor(metric.name, metric.help, None, kind)?;
-        (metric.read)(&self.0, &mut |values, value| {
-            let labels: Vec<(&str, &str)> =
-                metric.labels.iter().copied().zip(values.iter().copied()).collect();
+    fn values(
+        &self,
+        metric: &Metric,
+        read: fn(&Stats, Put<'_>) -> fmt::Result,
+        family: &mut MetricEncoder<'_>,
+    ) -> fmt::Result {
+        read(&self.0, &mut |values, value| {
+            let labels = labels(metric, values);
             match (metric.shape, labels.is_empty()) {
                 (Shape::Info, _) => family.encode_info(&labels),
-                (shape, true) => number(shape, value, &mut family),
+                (shape, true) => number(shape, value, family),
                 (shape, false) => number(shape, value, &mut family.encode_family(&labels)?),
             }
         })
     }
 
-    /// The one histogram: what turns had.
-    fn batches(&self, metric: &Metric, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let mut family = encoder.encode_descriptor(metric.name, metric.help, None, MetricType::Histogram)?;
-        for worker in &self.0.workers {
-            let core = worker.core.map_or_else(String::new, |core| core.to_string());
-            let labels = [("worker", worker.worker.to_string()), ("core", core)];
-            let counts = worker.batches.iter().copied().chain(std::iter::repeat(0));
-            let buckets: Vec<(f64, u64)> = BATCHES.into_iter().zip(counts).collect();
-            let count = buckets.iter().map(|(_, count)| count).sum();
-            let mut one = family.encode_family(&labels)?;
-            one.encode_histogram::<NoLabelSet>(worker.packets as f64, count, &buckets, None)?;
-        }
-        Ok(())
+    fn parts(
+        &self,
+        metric: &Metric,
+        read: fn(&Stats, PutParts<'_>) -> fmt::Result,
+        family: &mut MetricEncoder<'_>,
+    ) -> fmt::Result {
+        read(&self.0, &mut |values, parts, sum| {
+            let labels = labels(metric, values);
+            let count = parts.iter().map(|(_, count)| count).sum();
+            match labels.is_empty() {
+                true => family.encode_histogram::<NoLabelSet>(sum, count, parts, None),
+                false => {
+                    family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, count, parts, None)
+                }
+            }
+        })
     }
+}
+
+fn labels<'l>(metric: &Metric, values: &[&'l str]) -> Vec<(&'static str, &'l str)> {
+    metric.labels.iter().copied().zip(values.iter().copied()).collect()
 }
 
 fn number(shape: Shape, value: f64, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
@@ -287,7 +329,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::reply::{DropStats, FrameLedger, Ledger, RouteStats, SwapStats, Traffic};
+    use crate::reply::{DropStats, Durations, FrameLedger, Ledger, RouteStats, SwapStats, Traffic};
 
     fn counts(name: &str) -> BTreeMap<String, u64> {
         BTreeMap::from([(name.to_owned(), 7)])
@@ -341,11 +383,23 @@ mod tests {
             routes: RouteStats {
                 routes: BTreeMap::from([("ipv4".to_owned(), counts("bird"))]),
                 neighbors: BTreeMap::from([("ipv6".to_owned(), counts("stale"))]),
-                drift: 0,
+                ..Default::default()
             },
-            swaps: SwapStats { results: counts("made"), ..Default::default() },
+            swaps: SwapStats {
+                results: counts("made"),
+                took: Durations {
+                    bounds_seconds: vec![1e-5, 1e-3],
+                    counts: vec![1, 2, 0],
+                    sum_seconds: 4e-4,
+                },
+                verified: Durations { bounds_seconds: Vec::new(), counts: vec![1], sum_seconds: 0.5 },
+                ..Default::default()
+            },
             ledger: Ledger {
-                frames: FrameLedger { places: BTreeMap::from([("free".to_owned(), 7)]), ..Default::default() },
+                frames: FrameLedger {
+                    places: BTreeMap::from([("free".to_owned(), 7)]),
+                    ..Default::default()
+                },
                 ..Default::default()
             },
             ..Default::default()
@@ -384,6 +438,10 @@ mod tests {
             "weir_worker_batch_packets_bucket{le=\"64.0\",worker=\"1\",core=\"3\"} 5",
             "weir_worker_batch_packets_bucket{le=\"+Inf\",worker=\"1\",core=\"3\"} 6",
             "weir_worker_batch_packets_sum{worker=\"1\",core=\"3\"} 100.0",
+            "weir_program_swap_duration_seconds_bucket{le=\"0.001\"} 3",
+            "weir_program_swap_duration_seconds_bucket{le=\"+Inf\"} 3",
+            "weir_program_swap_duration_seconds_sum 0.0004",
+            "# TYPE weir_program_swap_duration_seconds histogram",
             "# TYPE weir_interface_receive_packets counter",
         ] {
             assert!(text.lines().any(|other| other == line), "{line}\n{text}");

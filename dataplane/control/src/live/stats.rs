@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::UNIX_EPOCH;
 
 use weir_engine::counters::TrafficTotal;
+use weir_engine::live::durations::{BOUNDS, Durations};
 use weir_engine::live::stats as engine;
 use weir_engine::mapview::MapView;
 use weir_engine::reason::Stage;
@@ -148,6 +149,14 @@ fn ledger(stats: &engine::Stats) -> reply::Ledger {
     }
 }
 
+fn durations(durations: &Durations) -> reply::Durations {
+    reply::Durations {
+        bounds_seconds: BOUNDS.to_vec(),
+        counts: durations.counts.to_vec(),
+        sum_seconds: durations.sum_seconds,
+    }
+}
+
 impl LiveBackend {
     pub(super) fn stats(&self) -> reply::Stats {
         let stats = self.live.stats();
@@ -233,6 +242,7 @@ impl LiveBackend {
             routes: figures.routes.into_iter().map(|(family, counts)| (owned(family), counts)).collect(),
             neighbors: neighbours.collect(),
             drift: stats.routes.drift,
+            drift_total: stats.routes.drift_total,
         }
     }
 
@@ -251,6 +261,8 @@ impl LiveBackend {
             last_success_at: since.as_secs_f64(),
             last_swap_seconds: swaps.last_seconds,
             longest_swap_seconds: swaps.longest_seconds,
+            took: durations(&swaps.took),
+            verified: durations(&swaps.verified),
         }
     }
 }

@@ -210,8 +210,22 @@ pub struct RouteStats {
     pub routes: BTreeMap<String, BTreeMap<String, u64>>,
     /// Neighbours by family, then by state.
     pub neighbors: BTreeMap<String, BTreeMap<String, u64>>,
-    /// Routes that comparisons with the kernel found to differ, and mended.
+    /// Routes that differed from the kernel's at the last comparison without cause, and were mended.
     pub drift: u64,
+    /// The same of all comparisons together.
+    #[serde(default)]
+    pub drift_total: u64,
+}
+
+/// How long things took, by size.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Durations {
+    /// Upper bounds of the parts, in seconds.
+    pub bounds_seconds: Vec<f64>,
+    /// How many were at most each bound and more than the one before; the last is all that were longer.
+    pub counts: Vec<u64>,
+    /// All of them together.
+    pub sum_seconds: f64,
 }
 
 /// Swaps in figures.
@@ -228,6 +242,12 @@ pub struct SwapStats {
     /// How long the longest took.
     #[serde(default)]
     pub longest_swap_seconds: f64,
+    /// From publishing until no worker used the generation before, by size.
+    #[serde(default)]
+    pub took: Durations,
+    /// How long programs took to be proven, by size: every program of every change, and of the start.
+    #[serde(default)]
+    pub verified: Durations,
 }
 
 /// Where every packet and every frame is.

@@ -9,6 +9,7 @@ use weir_sys::clock;
 
 use super::carry::{Carrier, Decided};
 use super::change::{Change, ChangeError, Desired, How, Plan, ProgramFate, ProgramPlan, Swapped};
+use super::durations::Durations;
 use super::edit::{edit, fixed};
 use super::event::What;
 use super::history::PastState;
@@ -200,6 +201,7 @@ impl Engine {
         };
         let Built { generation, images, entries } =
             build::build_with(&config, &options).map_err(|error| named(error, &desired.config))?;
+        proven(&images, &mut lock(&self.swaps).verified);
         let Decided { maps, migrations, kept } = carrier.decided();
         if !dry {
             let fresh = generation.maps.iter().filter(|map| !kept.contains(&map.id()));
@@ -337,12 +339,16 @@ impl Engine {
 
     fn count(&self, took: Duration) {
         let mut swaps = lock(&self.swaps);
-        let took = took.as_secs_f64();
         swaps.done += 1;
-        swaps.last_seconds = took;
-        swaps.longest_seconds = swaps.longest_seconds.max(took);
-        swaps.total_seconds += took;
+        swaps.took.count(took);
+        swaps.last_seconds = took.as_secs_f64();
+        swaps.longest_seconds = swaps.longest_seconds.max(swaps.last_seconds);
     }
+}
+
+/// Counts how long these programs took to be proven.
+pub(super) fn proven(images: &[Image], durations: &mut Durations) {
+    images.iter().flat_map(|image| &image.costs).for_each(|cost| durations.count(cost.verify));
 }
 
 fn matches(current: &Current, how: &How) -> Result<(), ChangeError> {

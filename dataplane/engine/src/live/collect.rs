@@ -161,8 +161,10 @@ impl Engine {
         };
         drop(seen);
         stats.mirror = self.mirrored.get().map(Meter::figures);
-        (stats.synced, stats.drift) =
-            stats.mirror.map_or((0, 0), |mirror| (mirror.changes, mirror.drift_total));
+        if let Some(mirror) = stats.mirror {
+            (stats.synced, stats.drift, stats.drift_total) =
+                (mirror.changes, mirror.drift, mirror.drift_total);
+        }
         stats
     }
 

@@ -16,6 +16,7 @@ mod carry;
 pub mod change;
 mod collect;
 mod current;
+pub mod durations;
 mod edit;
 pub mod event;
 mod follow;

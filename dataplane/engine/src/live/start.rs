@@ -11,7 +11,7 @@ use weir_packet::{ChunkSize, HEADROOM, Umem, UmemError};
 use weir_sys::affinity::{self, AffinityError};
 use weir_vm::Engine as VmEngine;
 
-use super::apply::{Changer, Mutant, effective, etag, own_maps};
+use super::apply::{Changer, Mutant, effective, etag, own_maps, proven};
 use super::change::{ChangeError, Desired};
 use super::event::{Events, What};
 use super::follow;
@@ -263,6 +263,8 @@ fn assemble(
     let (traces, traces_out) = mpsc::sync_channel(TRACES_MAX);
     let Built { generation, images, entries } = built;
     let generation = Arc::new(generation);
+    let mut swaps = SwapStats::default();
+    proven(&images, &mut swaps.verified);
     let desired = Arc::new(desired);
     let mut current = Current {
         number: 1,
@@ -308,7 +310,7 @@ fn assemble(
         events: Events::default(),
         snapshots: Mutex::default(),
         restoration,
-        swaps: Mutex::default(),
+        swaps: Mutex::new(swaps),
         routes_seen: Mutex::default(),
         traces: Mutex::new(traces_out),
         started: Instant::now(),

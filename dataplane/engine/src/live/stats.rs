@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::durations::Durations;
 use crate::counters::{Totals, TrafficTotal};
 use crate::reason::Reason;
 use crate::report::{ClassReport, Conservation, ProgramReport};
@@ -231,8 +232,10 @@ pub struct RouteStats {
     pub neighbors6: usize,
     /// Changes that were taken over from the kernel.
     pub synced: u64,
-    /// Routes that comparisons with the kernel found to differ, and mended.
+    /// Routes that differed from the kernel's at the last comparison without cause, and were mended.
     pub drift: u64,
+    /// The same of all comparisons together.
+    pub drift_total: u64,
     /// How the kernel's tables are followed; `None` when they are not.
     pub mirror: Option<mirror::Figures>,
 }
@@ -329,6 +332,8 @@ pub struct SwapStats {
     pub last_seconds: f64,
     /// The longest.
     pub longest_seconds: f64,
-    /// All together.
-    pub total_seconds: f64,
+    /// How long they took, by size.
+    pub took: Durations,
+    /// How long programs took to be proven, by size: every program of every change, and of the start.
+    pub verified: Durations,
 }

@@ -305,6 +305,6 @@ fn routes(now: &Stats) -> String {
     format!(
         "{}\n{} routes were found to differ from the kernel's, and were mended",
         table(&["what", "family", "protocol or state", "number"], 3, rows),
-        now.routes.drift
+        now.routes.drift_total
     )
 }
