@@ -46,9 +46,9 @@ fn the_kernel_answers_the_corpus_alike() {
 }
 
 /// A program that does nothing but call a helper with nothing in its arguments.
-fn bare_call(helper: Helper, kind: ProgramType, license: &str) -> Program {
+fn bare_call(helper: u32, kind: ProgramType, license: &str) -> Program {
     let zero = Insn::Mov { width: Width::W64, dst: Reg::R0, src: Source::Imm(0) };
-    let insns = vec![zero, Insn::Call { helper: helper as u32 }, zero, Insn::Exit];
+    let insns = vec![zero, Insn::Call { helper }, zero, Insn::Exit];
     let mut program = Program::from_insns("main", kind, insns);
     program.license = license.to_owned();
     program
@@ -62,16 +62,88 @@ fn helpers_are_offered_as_by_the_kernel() {
     let mut wrong = Vec::new();
     for &helper in Helper::ALL {
         for &kind in ProgramType::ALL {
-            let (_, log) = verdict(&bare_call(helper, kind, "GPL")).expect("a verdict");
+            let (_, log) = verdict(&bare_call(helper as u32, kind, "GPL")).expect("a verdict");
             let offered = !log.contains("cannot use helper") && !log.contains("unknown func");
             if offered != helper.offered().to(kind) {
                 wrong.push(format!("{} to {kind}: kernel {offered}", helper.name()));
             }
-            let (_, log) = verdict(&bare_call(helper, kind, "")).expect("a verdict");
+            let (_, log) = verdict(&bare_call(helper as u32, kind, "")).expect("a verdict");
             let gpl_only = log.contains("GPL");
             if offered && gpl_only != helper.gpl_only() {
                 wrong.push(format!("{} to {kind}: kernel's gpl_only {gpl_only}", helper.name()));
             }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What the kernel offers to packet programs and weir does not have, in the order of numbers, each with why.
+const ABSENT: &[(u32, &str)] = &[
+    (16, TASK),
+    (22, "hardware counters of the kernel"),
+    (37, TASK),
+    (55, "hardware counters of the kernel"),
+    (80, TASK),
+    (107, "there are no sockets to keep anything for"),
+    (108, "there are no sockets to keep anything for"),
+    (109, TASK),
+    (112, ADDRESS),
+    (113, ADDRESS),
+    (114, ADDRESS),
+    (115, ADDRESS),
+    (117, TASK),
+    (120, TASK),
+    (122, "not yet"),
+    (123, TASK),
+    (136, KERNEL_SOCKET),
+    (137, KERNEL_SOCKET),
+    (138, KERNEL_SOCKET),
+    (139, KERNEL_SOCKET),
+    (140, KERNEL_SOCKET),
+    (141, TASK),
+    (148, ADDRESS),
+    (149, "the kernel's structures"),
+    (153, "the kernel's variables"),
+    (154, "the kernel's variables"),
+    (156, TASK),
+    (157, TASK),
+    (158, TASK),
+    (165, "not yet"),
+    (175, TASK),
+    (176, "the processor's branch records"),
+    (178, KERNEL_SOCKET),
+    (180, TASK),
+    (191, TASK),
+    (194, "pointers to the kernel's structures in maps"),
+    (196, KERNEL_SOCKET),
+    (204, "not yet"),
+    (205, "not yet"),
+    (206, "not yet"),
+    (207, "not yet"),
+    (209, "not yet"),
+    (210, TASK),
+    (211, TASK),
+];
+const TASK: &str = "of a task: a packet here is nobody's";
+const ADDRESS: &str = "addresses that are not the program's";
+const KERNEL_SOCKET: &str = "the kernel's own view of a socket";
+
+#[test]
+fn helpers_that_the_kernel_offers_are_there_or_absent_on_purpose() {
+    if skip("helpers_that_the_kernel_offers_are_there_or_absent_on_purpose") {
+        return;
+    }
+    let offered = |number, kind| {
+        let (_, log) = verdict(&bare_call(number, kind, "GPL")).expect("a verdict");
+        !log.contains("cannot use helper") && !log.contains("unknown func")
+    };
+    let mut wrong = Vec::new();
+    for number in (1..=211).filter(|number| Helper::new(*number).is_none()) {
+        let kinds: Vec<_> = ProgramType::ALL.iter().filter(|kind| offered(number, **kind)).collect();
+        let absent = ABSENT.iter().any(|(known, _)| *known == number);
+        if kinds.is_empty() == absent {
+            let name = weir_ebpf::abi::names::helper_name(number).unwrap_or_default();
+            wrong.push(format!("{number} {name}: kernel offers it to {kinds:?}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -219,15 +219,18 @@ impl Kind for Array {
 }
 
 impl Array {
+    /// The number of the timer at this address.
+    pub(crate) fn timer_at(&self, addr: usize) -> Option<usize> {
+        let start = addr.checked_sub(self.shape.timer?)?;
+        let (_, inside) = self.values.locate(start, self.shape.size)?;
+        let (index, rest) = (inside / self.shape.stride(), inside % self.shape.stride());
+        (index < self.len && rest == 0).then_some(index)
+    }
+
     /// Begins the timer at this address.
     pub(crate) fn begin_timer(&self, addr: usize, clock: TimerClock) -> Done {
         let (timers, offset) = self.timers.as_ref().zip(self.shape.timer).ok_or(Errno::EINVAL)?;
-        let value = addr.checked_sub(offset).and_then(|start| self.values.locate(start, self.shape.size));
-        let (_, inside) = value.ok_or(Errno::EINVAL)?;
-        let (index, rest) = (inside / self.shape.stride(), inside % self.shape.stride());
-        if index >= self.len || rest != 0 {
-            return Err(Errno::EINVAL);
-        }
+        let index = self.timer_at(addr).ok_or(Errno::EINVAL)?;
         timers.begin(index, self.timer_bytes(index, offset), clock)
     }
 

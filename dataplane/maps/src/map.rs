@@ -301,6 +301,15 @@ impl Map {
         }
     }
 
+    /// Whether this is the address of a timer in one of its values.
+    pub fn is_timer(&self, addr: usize) -> bool {
+        match &self.storage {
+            Storage::Array(array) => array.timer_at(addr).is_some(),
+            Storage::Hash(hash) => hash.timer_at(addr).is_some(),
+            _ => false,
+        }
+    }
+
     /// `bpf_timer_init` of the timer at this address. `EBUSY` when it was begun before; `EPERM` when no loaded
     /// program uses the map.
     pub fn begin_timer(&self, addr: usize, clock: TimerClock) -> Result<(), Errno> {

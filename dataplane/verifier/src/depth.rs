@@ -1,5 +1,6 @@
 //! What is known after the walk: stack depth over call chains, tail calls, and the finished facts.
 
+use weir_ebpf::Insn;
 use weir_ebpf::Program;
 use weir_ebpf::abi::{MAX_CALL_FRAMES, MAX_STACK};
 
@@ -8,7 +9,8 @@ use crate::explore::{Check, Explorer, Ground};
 use crate::facts::Facts;
 use crate::reject::Reject;
 use crate::rule::Rule;
-use crate::shape::Shape;
+use crate::shape::{Shape, order, spread_to_callers};
+use crate::value::MapRef;
 
 /// Most stack of the frames above a function that can tail call (`check_max_stack_depth`).
 const ABOVE_TAIL_CALL_MAX: u32 = 256;
@@ -16,15 +18,14 @@ const ABOVE_TAIL_CALL_MAX: u32 = 256;
 /// Completes the facts of a walk, and checks what only all of it can tell.
 pub(crate) fn finish(ground: &Ground<'_>, explorer: Explorer<'_>) -> Check<Facts> {
     let Ground { program, shape, liveness, .. } = *ground;
-    let Explorer { mut facts, stack_used, .. } = explorer;
+    let Explorer { mut facts, stack_used, later, .. } = explorer;
     for (function, used) in facts.functions.iter_mut().zip(&stack_used) {
         function.stack_bytes = used.next_multiple_of(8);
     }
-    for &function in &shape.bottom_up {
-        let called = shape.calls[function].iter().any(|&(_, callee)| facts.functions[callee].tail_calls);
-        facts.functions[function].tail_calls |= called;
-    }
-    check_depth(program, shape, &facts)?;
+    let mut tail_calls: Vec<bool> = facts.functions.iter().map(|function| function.tail_calls).collect();
+    spread_to_callers(shape, &mut tail_calls);
+    facts.functions.iter_mut().zip(tail_calls).for_each(|(function, found)| function.tail_calls = found);
+    check_depth(program, shape, &facts, &later)?;
     for (slot, insn) in facts.insns.iter_mut().enumerate() {
         insn.live_out = liveness.live_out(slot);
     }
@@ -32,10 +33,16 @@ pub(crate) fn finish(ground: &Ground<'_>, explorer: Explorer<'_>) -> Check<Facts
 }
 
 /// Adds stack up over the deepest call chains: callees come first, so each is known in time.
-fn check_depth(program: &Program, shape: &Shape, facts: &Facts) -> Check {
+fn check_depth(program: &Program, shape: &Shape, facts: &Facts, later: &[(usize, MapRef)]) -> Check {
+    // What a timer calls has a stack of its own, unless it is called by others too.
+    let beneath = |slot: usize, callee: usize| {
+        !matches!(program.insns[slot], Insn::LoadImm64 { .. })
+            || later.iter().all(|(function, _)| *function != callee)
+    };
+    let bottom_up = order(program, shape, beneath)?;
     // Walk callers before callees, carrying the most bytes and frames above each function.
     let mut above = vec![(0u32, 1usize, 0u32); shape.functions.len()];
-    for &function in shape.bottom_up.iter().rev() {
+    for &function in bottom_up.iter().rev() {
         let (bytes, frames, before) = above[function];
         let total = bytes + facts.functions[function].stack_bytes.next_multiple_of(16);
         let slot = shape.functions[function].start;
@@ -53,7 +60,7 @@ fn check_depth(program: &Program, shape: &Shape, facts: &Facts) -> Check {
             );
             return Err(Box::new(Reject::new(slot, Rule::TailCallStack, message)));
         }
-        for &(_, callee) in &shape.calls[function] {
+        for &(_, callee) in shape.calls[function].iter().filter(|(slot, callee)| beneath(*slot, *callee)) {
             let below = &mut above[callee];
             *below = (below.0.max(total), below.1.max(frames + 1), below.2.max(total));
         }

@@ -21,7 +21,7 @@ use crate::shape::{Shape, written};
 use crate::state::State;
 use crate::states::STATES_MAX;
 use crate::transfer::global::Global;
-use crate::value::{Id, Value};
+use crate::value::{Id, MapRef, Value};
 use crate::{Options, Stats};
 
 /// Most branches that may wait (`BPF_COMPLEXITY_LIMIT_JMP_SEQ`).
@@ -84,6 +84,8 @@ pub(crate) struct Explorer<'a> {
     pub(crate) recorded: Vec<Vec<(Option<usize>, State)>>,
     /// Which global functions are proven by themselves, and how far that is.
     pub(crate) globals: Vec<Global>,
+    /// Functions that timers call, each with the map that its timer is in.
+    pub(crate) later: Vec<(usize, MapRef)>,
     /// Call instructions that were walked before.
     pub(crate) seen_calls: HashSet<usize>,
     pub(crate) log: Log,
@@ -119,6 +121,7 @@ impl<'a> Explorer<'a> {
             stack_used: vec![0; shape.functions.len()],
             recorded: if options.record_states { vec![Vec::new(); program.insns.len()] } else { Vec::new() },
             globals: vec![Global::Uncalled; shape.functions.len()],
+            later: Vec::new(),
             seen_calls: HashSet::new(),
             log: Log::default(),
             lints: Vec::new(),

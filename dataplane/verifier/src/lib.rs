@@ -9,8 +9,9 @@
 //! kernel/bpf/verifier.c of Linux 6.18 for a loader with CAP_BPF and CAP_PERFMON.
 //!
 //! Where weir differs from that kernel, on purpose:
-//! - It has no kernel variables, timer helpers or socket fields, and of kernel functions those that
+//! - It has no kernel variables or socket fields, and of kernel functions those that
 //!   `weir_ebpf::abi::kfunc` names; it refuses the others by name.
+//! - Values of inner maps have no timers.
 //! - A loop that begins its iterator anew in each turn must end by itself; the kernel accepts it.
 //! - Callbacks neither tail call nor use legacy packet access.
 //! - A loop around a callback's call must end by itself; the kernel takes the callback's turns for
@@ -134,7 +135,7 @@ fn prove(program: &Program, options: &Options) -> Result<Proof, Box<Reject>> {
 
 fn walk(ground: &Ground<'_>, careful: bool) -> Result<Proof, Box<Reject>> {
     let mut explorer = Explorer::new(ground, careful);
-    let walked = explorer.run().and_then(|()| explorer.run_globals());
+    let walked = explorer.run().and_then(|()| explorer.run_others());
     let stats = explorer.stats();
     let mut log = std::mem::take(&mut explorer.log);
     if ground.options.log_level > 0 {

@@ -146,6 +146,8 @@ rules! {
         "An iterator is begun once, asked for the next while it lives, and ended on every path.", "expected an initialized iter_%s as arg #%d";
     SpinLock = "spin-lock", "misuse of a spin lock",
         "One lock is held at a time, is let go, and nothing is called in between.", "function calls are not allowed while holding a lock";
+    Timer = "timer", "misuse of a timer",
+        "A timer's helpers are given the timer inside a value of a map, and the map that it is in.", "map '%s' has no valid bpf_timer";
     // Ends.
     InfiniteLoop = "infinite-loop", "a loop without an end",
         "Each turn of a loop changes something that its condition sees.", "infinite loop detected at insn %d";

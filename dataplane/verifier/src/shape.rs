@@ -95,10 +95,21 @@ fn moves_packet(program: &Program, shape: &Shape) -> Vec<bool> {
     };
     let mut found: Vec<bool> =
         shape.functions.iter().map(|span| program.insns[span.start..span.end].iter().any(moves)).collect();
-    for &function in &shape.bottom_up {
-        found[function] |= shape.calls[function].iter().any(|&(_, callee)| found[callee]);
-    }
+    spread_to_callers(shape, &mut found);
     found
+}
+
+/// What is true of a function is true of those that call it.
+pub(crate) fn spread_to_callers(shape: &Shape, found: &mut [bool]) {
+    let mut changed = true;
+    while changed {
+        changed = false;
+        for &function in &shape.bottom_up {
+            let called = shape.calls[function].iter().any(|&(_, callee)| found[callee]);
+            changed |= called && !found[function];
+            found[function] |= called;
+        }
+    }
 }
 
 /// The functions as spans: sorted, starting at slot 0, none empty.
@@ -290,19 +301,48 @@ fn all_reached(program: &Program, shape: &Shape) -> Check {
     }
 }
 
-/// Orders the functions callees first, and refuses recursion.
+/// Orders the functions callees first, and refuses recursion. Functions that timers call may lead back to who
+/// set them, and only the walk tells which those are: in programs that set any, function pointers are not followed
+/// here ([`order`] is asked again behind the walk).
 fn callees_first(program: &Program, shape: &Shape) -> Check<Vec<usize>> {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Mark {
-        New,
-        Open,
-        Done,
-    }
+    let timed = program.insns.contains(&Insn::Call { helper: Helper::TimerSetCallback as u32 });
+    order(program, shape, |slot, _| !timed || !matches!(program.insns[slot], Insn::LoadImm64 { .. }))
+}
+
+/// Orders the functions callees first, as far as the calls go that are to be followed.
+pub(crate) fn order(
+    program: &Program,
+    shape: &Shape,
+    follow: impl Fn(usize, usize) -> bool,
+) -> Check<Vec<usize>> {
     let mut marks = vec![Mark::New; shape.functions.len()];
     let mut order = Vec::with_capacity(shape.functions.len());
+    for root in 0..shape.functions.len() {
+        if marks[root] == Mark::New {
+            order_below(program, shape, &follow, root, &mut marks, &mut order)?;
+        }
+    }
+    Ok(order)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Mark {
+    New,
+    Open,
+    Done,
+}
+
+fn order_below(
+    program: &Program,
+    shape: &Shape,
+    follow: &impl Fn(usize, usize) -> bool,
+    root: usize,
+    marks: &mut [Mark],
+    order: &mut Vec<usize>,
+) -> Check {
     // Pairs of a function and how many of its calls were followed already.
-    let mut path = vec![(0usize, 0usize)];
-    marks[0] = Mark::Open;
+    let mut path = vec![(root, 0usize)];
+    marks[root] = Mark::Open;
     while let Some((function, next)) = path.last_mut() {
         let Some(&(slot, callee)) = shape.calls[*function].get(*next) else {
             marks[*function] = Mark::Done;
@@ -312,6 +352,7 @@ fn callees_first(program: &Program, shape: &Shape) -> Check<Vec<usize>> {
         };
         *next += 1;
         match marks[callee] {
+            _ if !follow(slot, callee) => {}
             Mark::Done => {}
             Mark::New => {
                 marks[callee] = Mark::Open;
@@ -324,7 +365,7 @@ fn callees_first(program: &Program, shape: &Shape) -> Check<Vec<usize>> {
             }
         }
     }
-    Ok(order)
+    Ok(())
 }
 
 #[cfg(test)]

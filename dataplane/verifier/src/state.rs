@@ -17,6 +17,8 @@ pub(crate) struct Frame {
     pub(crate) callsite: usize,
     /// Whether a helper calls it, so that its return goes back to the helper.
     pub(crate) callback: bool,
+    /// Whether a timer calls it, so that it is the first one, and answers 0.
+    pub(crate) later: bool,
     /// Registers.
     pub(crate) regs: [Value; Reg::COUNT],
     /// Stack.
@@ -32,7 +34,8 @@ impl Frame {
     pub(crate) fn new(function: usize, callsite: usize, index: usize) -> Self {
         let mut regs = [Value::NotInit; Reg::COUNT];
         regs[Reg::R10.index()] = Value::Pointer(Pointer::new(Kind::Stack { frame: index as u8 }));
-        Self { function, callsite, callback: false, regs, stack: Stack::default(), turns: 0, invocation: 0 }
+        let stack = Stack::default();
+        Self { function, callsite, callback: false, later: false, regs, stack, turns: 0, invocation: 0 }
     }
 }
 

@@ -91,6 +91,7 @@ fn frame_covers(old: &Frame, new: &Frame, names: &mut Names) -> bool {
     old.function == new.function
         && old.callsite == new.callsite
         && old.callback == new.callback
+        && old.later == new.later
         // The old one may have taken more turns from here, not fewer.
         && (old.turns == new.turns || names.covering() && old.turns < new.turns)
         && old.regs.iter().zip(&new.regs).all(|(old, new)| value_covers(old, new, names))

@@ -17,6 +17,8 @@ pub enum Clock {
     Coarse,
     /// `bpf_ktime_get_tai_ns`: international atomic time.
     Tai,
+    /// Time of day, which timers may go by.
+    Real,
 }
 
 impl Clock {
@@ -27,6 +29,7 @@ impl Clock {
             Clock::Boot => clock::Clock::Boot,
             Clock::Coarse => clock::Clock::MonotonicCoarse,
             Clock::Tai => clock::Clock::Tai,
+            Clock::Real => clock::Clock::Real,
         })
     }
 }

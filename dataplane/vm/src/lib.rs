@@ -36,6 +36,7 @@ pub mod mutant;
 pub mod run;
 pub mod table;
 pub mod test_run;
+pub mod timers;
 
 pub use context::{Context, Slot, slot};
 pub use env::{Clock, Env, TestEnv};

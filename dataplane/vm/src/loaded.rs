@@ -27,7 +27,6 @@ pub enum Engine {
 pub struct Loaded {
     verified: Verified,
     code: Arc<Code>,
-    compiled: Option<Compiled>,
     /// Workers that every per-worker map has values for.
     workers: usize,
 }
@@ -105,20 +104,19 @@ impl Loaded {
     pub fn new(verified: Verified, maps: Vec<Arc<Map>>, engine: Engine) -> Result<Self, LoadError> {
         let program = verified.program().clone();
         LoadError::check_maps(&program, &maps)?;
-        let compiled = match engine {
-            Engine::Interpreter => None,
-            Engine::Jit => {
-                let name = || program.name.clone();
-                let compiled = Compiled::new(&verified, &maps);
-                Some(
-                    compiled
-                        .map_err(|source| LoadError::Jit { program: name(), source: Box::new(source) })?,
-                )
-            }
-        };
-        let percpu = maps.iter().filter(|map| map.spec().kind.is_percpu());
+        let percpu = maps.iter().filter(|map| map.spec().kind.is_percpu() || map.timers().is_some());
         let workers = percpu.map(|map| map.cpus()).min().unwrap_or(usize::MAX);
-        Ok(Self { verified, code: Arc::new(Code { program, maps }), compiled, workers })
+        let code = Code::new(program, maps);
+        if engine == Engine::Jit {
+            let refused = |source| {
+                let program = code.program.name.clone();
+                LoadError::Jit { program, source: Box::new(source) }
+            };
+            let compiled = Compiled::new(&verified, &code).map_err(refused)?;
+            code.compiled.get_or_init(|| compiled);
+        }
+        code.enter_maps();
+        Ok(Self { verified, code, workers })
     }
 
     /// What was proven, and of which program.
@@ -142,14 +140,13 @@ impl Loaded {
     /// that cannot fail, as far as the verifier knows, would answer null.
     pub fn run(&self, run: &mut Run<'_>, context: &mut Context<'_>) -> u64 {
         assert!((run.cpu as usize) < self.workers, "maps have values for {} workers", self.workers);
-        if let Some(compiled) = &self.compiled {
+        if let Some(compiled) = self.compiled() {
             run.begin(self.code.program.kind, context);
             let r0 = compiled.run(run, context);
             run.finish();
             return r0;
         }
-        let setup = Setup { budget: u64::MAX, any_helper: false, granted: None, stack: None, observer: None };
-        let (result, _) = interpreter::run(&self.code, run, context, setup);
+        let (result, _) = interpreter::run(&self.code, run, context, Setup::default());
         result.unwrap_or_else(|fault| {
             run.set_fault(fault);
             0
@@ -163,16 +160,22 @@ impl Loaded {
 
     /// Where compiled code enters after a tail call; `None` when this one is interpreted.
     pub(crate) fn tail_entry(&self) -> Option<*const u8> {
-        self.compiled.as_ref().map(Compiled::entry)
+        self.compiled().map(Compiled::entry)
     }
 
     /// The machine code, when it runs as that.
     pub fn compiled(&self) -> Option<&Compiled> {
-        self.compiled.as_ref()
+        self.code.compiled.get()
     }
 
     /// The program and its maps.
     pub(crate) fn code(&self) -> &Arc<Code> {
         &self.code
+    }
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        self.code.leave_maps();
     }
 }

@@ -52,6 +52,8 @@ pub struct Run<'w> {
     // From here on for helpers; compiled code does not look.
     pub(crate) kind: ProgramType,
     pub(crate) redirect: Option<Redirect>,
+    /// The timer whose callback this is, if it is one.
+    pub(crate) timer: weir_maps::Running,
     fault: Option<Box<Fault>>,
     env: &'w mut dyn Env,
     tables: Option<&'w ProgramTable>,
@@ -139,6 +141,7 @@ impl<'w> Run<'w> {
             scratch: [0; 8],
             kind: ProgramType::Xdp,
             redirect: None,
+            timer: weir_maps::Running::default(),
             fault: None,
             env,
             tables: None,

@@ -9,9 +9,9 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result, bail};
 use weir_ebpf::abi::map_kind::create_flags;
-use weir_ebpf::abi::{Helper, Kfunc};
+use weir_ebpf::abi::{Helper, Kfunc, MapKind};
 use weir_ebpf::isa::{Imm64, Insn};
-use weir_ebpf::program::{Function, Initial, Param};
+use weir_ebpf::program::{Function, Initial, Param, ValueField};
 use weir_ebpf::{MapSpec, Program, ProgramType, encode};
 use weir_object::btf::{Btf, Kind};
 use weir_sys::bpf::{KernelBtf, KernelMap, KernelProgram, LoadAttr, MapAttr};
@@ -102,6 +102,9 @@ pub fn create_maps(specs: &[Arc<MapSpec>]) -> Result<Vec<KernelMap>> {
 
 fn create_map(spec: &MapSpec) -> Result<KernelMap> {
     let inner = spec.inner.as_deref().map(create_map).transpose()?;
+    let types = (!spec.fields.is_empty()).then(|| value_btf(spec));
+    let types = types.map(|(btf, key, value)| Ok::<_, anyhow::Error>((KernelBtf::load(&btf)?, key, value)));
+    let types = types.transpose().context("loading BTF")?;
     let attr = MapAttr {
         kind: spec.kind as u32,
         key_size: spec.key_size,
@@ -110,9 +113,36 @@ fn create_map(spec: &MapSpec) -> Result<KernelMap> {
         flags: spec.flags & !create_flags::MMAPABLE,
         inner: inner.as_ref().map(|map| map.fd().as_raw_fd()),
         extra: spec.extra,
-        btf: None,
+        btf: types.as_ref().map(|(btf, key, value)| (btf.fd(), *key, *value)),
     };
     KernelMap::create(&attr).with_context(|| format!("creating map {} ({})", spec.name, spec.kind.name()))
+}
+
+/// The least BTF that says where locks and timers lie in a map's values, and the types of key and value in it.
+fn value_btf(spec: &MapSpec) -> (Vec<u8>, u32, u32) {
+    let mut btf = FunctionBtf { strings: vec![0], ..FunctionBtf::default() };
+    let name = btf.name("key");
+    // Arrays want their index to be a number.
+    let key = match spec.kind {
+        MapKind::Array => btf.add(&[name, KIND_INT, 4, 32]),
+        _ => btf.add(&[name, KIND_STRUCT, spec.key_size]),
+    };
+    let mut members = Vec::new();
+    for field in &spec.fields {
+        let (kind, size, offset) = match *field {
+            ValueField::SpinLock { offset } => ("bpf_spin_lock", 4, offset),
+            ValueField::Timer { offset } => ("bpf_timer", 16, offset),
+        };
+        let name = btf.name(kind);
+        let id = btf.add(&[name, KIND_STRUCT, size]);
+        let name = btf.name(&format!("at_{offset}"));
+        members.extend([name, id, offset * 8]);
+    }
+    let name = btf.name("value");
+    let mut words = vec![name, KIND_STRUCT | spec.fields.len() as u32, spec.value_size];
+    words.extend(members);
+    let value = btf.add(&words);
+    (btf.bytes(), key, value)
 }
 
 /// Loads a program whose map indices are turned into descriptors.
@@ -272,8 +302,8 @@ impl FunctionBtf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weir_ebpf::ProgramType;
     use weir_ebpf::isa::{Reg, Source, Width};
-    use weir_ebpf::{ProgramType, abi::MapKind};
     use weir_sys::bpf::TestRun;
 
     /// `bpf_loop(3, callback that adds its index to a counter on the stack)`.

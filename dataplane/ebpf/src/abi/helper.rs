@@ -42,6 +42,8 @@ pub enum Arg {
     Record,
     /// The spin lock inside a map value.
     SpinLock,
+    /// The timer inside a map value (`ARG_PTR_TO_TIMER`).
+    Timer,
     /// A socket of any kind (`ARG_PTR_TO_BTF_ID_SOCK_COMMON`).
     Socket,
     /// The same, which was looked up and is given back (`OBJ_RELEASE`).
@@ -350,6 +352,14 @@ helpers! {
     CheckMtu = 163, "bpf_check_mtu", [Context, Anything, LongU32, Anything, Anything] -> Integer, XDP_TC, gpl;
     /// Calls a function for each entry of a map.
     ForEachMapElem = 164, "bpf_for_each_map_elem", [Map, Callback, StackOrNull, Anything] -> Integer, ALL;
+    /// Begins the timer in a value of a map, by a clock.
+    TimerInit = 169, "bpf_timer_init", [Timer, Map, Anything] -> Integer, ALL, gpl;
+    /// Sets the function that a timer calls.
+    TimerSetCallback = 170, "bpf_timer_set_callback", [Timer, Callback] -> Integer, ALL, gpl;
+    /// Arms a timer.
+    TimerStart = 171, "bpf_timer_start", [Timer, Anything, Anything] -> Integer, ALL, gpl;
+    /// Disarms a timer, and takes its function away.
+    TimerCancel = 172, "bpf_timer_cancel", [Timer] -> Integer, ALL, gpl;
     /// Formats a line into the trace, of numbers in memory.
     TraceVprintk = 177, "bpf_trace_vprintk", [Mem, Size, MemOrNull, SizeOrZero] -> Integer, ALL, gpl;
     /// Calls a function a number of times.

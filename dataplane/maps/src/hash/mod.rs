@@ -161,17 +161,18 @@ impl Hash {
         key
     }
 
+    /// The number of the timer at this address.
+    pub(crate) fn timer_at(&self, addr: usize) -> Option<usize> {
+        let start = addr.checked_sub(self.shape.timer?)?;
+        let (number, inside) = self.table.entries.area.locate(start, self.shape.size)?;
+        (inside == self.value_offset && self.pools.touched(number as u32 + 1)).then_some(number)
+    }
+
     /// Begins the timer at this address.
     pub(crate) fn begin_timer(&self, addr: usize, clock: TimerClock) -> Done {
         let (timers, offset) = self.timers.as_ref().zip(self.shape.timer).ok_or(Errno::EINVAL)?;
-        let area = &self.table.entries.area;
-        let value = addr.checked_sub(offset).and_then(|start| area.locate(start, self.shape.size));
-        match value {
-            Some((number, inside)) if inside == self.value_offset => {
-                timers.begin(number, self.timer_bytes(number as u32 + 1, offset), clock)
-            }
-            _ => Err(Errno::EINVAL),
-        }
+        let number = self.timer_at(addr).ok_or(Errno::EINVAL)?;
+        timers.begin(number, self.timer_bytes(number as u32 + 1, offset), clock)
     }
 
     fn timer_bytes(&self, slot: u32, offset: usize) -> Bytes<'_> {

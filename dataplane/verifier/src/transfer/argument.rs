@@ -21,6 +21,8 @@ use crate::value::{Id, Kind, MapRef, Pointer, Value};
 pub(crate) struct Call {
     /// The map argument.
     pub(crate) map: Option<MapRef>,
+    /// The map whose value the timer argument is in.
+    pub(crate) timed: Option<MapRef>,
     /// The constant size argument.
     pub(crate) constant: Option<u64>,
     /// The reference that the socket argument is, or 0.
@@ -91,6 +93,7 @@ impl Explorer<'_> {
             Arg::Map => {
                 let pointer = self.pointer_of(reg, "map_ptr", |kind| matches!(kind, Kind::Map(_)))?;
                 if let Kind::Map(map) = pointer.kind {
+                    self.check_timed_map(map, call)?;
                     call.map = Some(map);
                 }
                 Ok(())
@@ -122,6 +125,7 @@ impl Explorer<'_> {
             Arg::Record => self.check_record(reg, call),
             Arg::Socket | Arg::SocketReleased => self.check_socket(args[at], reg, call),
             Arg::SpinLock => self.check_lock(callee, reg),
+            Arg::Timer => self.check_timer(reg, call),
             Arg::Callback => {
                 let pointer = self.pointer_of(reg, "func", |kind| matches!(kind, Kind::Function(_)))?;
                 if let Kind::Function(function) = pointer.kind {

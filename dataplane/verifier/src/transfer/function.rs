@@ -13,6 +13,7 @@ use crate::scalar::Scalar;
 use crate::shape::call_target;
 use crate::state::Frame;
 use crate::transfer::argument::Call;
+use crate::transfer::timer::bounds_text;
 use crate::value::{Kind, Pointer, Value};
 
 impl Explorer<'_> {
@@ -120,6 +121,9 @@ impl Explorer<'_> {
     }
 
     pub(crate) fn exit(&mut self) -> Check<Step> {
+        if self.state.frame().later {
+            return self.exit_later();
+        }
         if self.state.frames.len() == 1 {
             let answer = self.read(Reg::R0)?;
             self.check_nothing_held("BPF_EXIT instruction in main prog")?;
@@ -173,13 +177,10 @@ impl Explorer<'_> {
         if matches!(answer, Value::Number(_)) && range.smin() >= 0 && range.smax() <= 1 {
             return Ok(());
         }
-        let found = match (answer, range.is_unknown()) {
-            (Value::Pointer(_) | Value::NotInit, _) => {
-                return self.refuse(Rule::CallbackReturn, "R0 not a scalar value");
-            }
-            (_, true) => "unknown scalar value".to_owned(),
-            _ => format!("smin={} smax={}", range.smin(), range.smax()),
-        };
+        if !matches!(answer, Value::Number(_)) {
+            return self.refuse(Rule::CallbackReturn, "R0 not a scalar value");
+        }
+        let found = bounds_text(&range);
         let message = format!("At callback return the register R0 has {found} should have been in [0, 1]");
         self.refuse(Rule::CallbackReturn, message)
     }

@@ -143,8 +143,27 @@ impl Explorer<'_> {
         Ok(())
     }
 
-    /// Proves every global function that a path calls.
-    pub(crate) fn run_globals(&mut self) -> Check {
+    /// Proves what is proven by itself: every global function that a path calls, and every function that a
+    /// timer is given. Each may lead to more of both.
+    pub(crate) fn run_others(&mut self) -> Check {
+        let mut proven = 0;
+        loop {
+            self.run_globals()?;
+            let Some(later) = self.later.get(proven).copied() else { return Ok(()) };
+            proven += 1;
+            self.begin_later(later);
+            self.begin_anew();
+            self.run()?;
+        }
+    }
+
+    /// What was walked before is not the way to here.
+    fn begin_anew(&mut self) {
+        self.seen.parent = None;
+        self.trail.clear();
+    }
+
+    fn run_globals(&mut self) -> Check {
         while let Some(function) = self.globals.iter().position(|global| *global == Global::Called) {
             self.globals[function] = Global::Taken;
             self.begin_global(function)?;
@@ -152,8 +171,7 @@ impl Explorer<'_> {
             if self.options.log_level > 0 {
                 self.log.say(&format!("Validating {name}() func#{function}..."));
             }
-            self.seen.parent = None;
-            self.trail.clear();
+            self.begin_anew();
             self.run()?;
             if self.options.log_level > 0 {
                 let text =

@@ -29,10 +29,7 @@ impl Explorer<'_> {
 
     fn call_outside(&mut self, callee: Callee) -> Check<Step> {
         if self.state.lock.is_some() && !callee.is(Helper::SpinUnlock) {
-            let message = match callee {
-                Callee::Helper(Helper::SpinLock) => "Locking two bpf_spin_locks are not allowed",
-                _ => "function calls are not allowed while holding a lock",
-            };
+            let message = "function calls are not allowed while holding a lock";
             return self.refuse(Rule::SpinLock, message);
         }
         let mut call = Call::default();
@@ -53,6 +50,7 @@ impl Explorer<'_> {
         }
         match callee {
             Callee::Helper(Helper::TailCall) => self.tail_call()?,
+            Callee::Helper(Helper::TimerSetCallback) => self.set_timer_callback(&call),
             Callee::Helper(helper @ (Helper::Loop | Helper::ForEachMapElem)) => {
                 self.push_callback(helper, &call)?;
             }

@@ -10,3 +10,4 @@ pub(crate) mod memory;
 pub(crate) mod object;
 pub(crate) mod region;
 pub(crate) mod resource;
+pub(crate) mod timer;

@@ -3,7 +3,7 @@
 //! ```text
 //! == what the case shows
 //! type xdp
-//! map NAME KIND KEY VALUE ENTRIES [flags N] [lock OFFSET]
+//! map NAME KIND KEY VALUE ENTRIES [flags N] [lock OFFSET] [timer OFFSET]
 //! data NAME HEX-BYTES          (a frozen array of one value, as .rodata is)
 //! license GPL
 //! strict                       (BPF_F_STRICT_ALIGNMENT)
@@ -150,6 +150,7 @@ fn map(words: &[&str]) -> Option<MapSpec> {
         match *pair {
             ["flags", value] => spec.flags = value.parse().ok()?,
             ["lock", offset] => spec.fields.push(ValueField::SpinLock { offset: offset.parse().ok()? }),
+            ["timer", offset] => spec.fields.push(ValueField::Timer { offset: offset.parse().ok()? }),
             _ => return None,
         }
     }

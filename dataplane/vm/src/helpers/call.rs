@@ -4,14 +4,17 @@
 //! [`Call`] is made: its five numbers fulfil the helper's signature. Every getter asserts that the
 //! signature says what it hands out, so a body that takes a number for a pointer fails its first test.
 
+use std::sync::Arc;
+
 use weir_ebpf::abi::helper::Arg;
-use weir_ebpf::abi::{Callee, Errno};
-use weir_maps::Map;
+use weir_ebpf::abi::{Callee, Errno, Helper};
+use weir_maps::{Map, TimerRef, Timers};
 
 use super::dynptr::Dynptr;
 use super::iterator::Count;
 use crate::context::Context;
 use crate::env::Env;
+use crate::interpreter::Code;
 use crate::run::Run;
 
 /// One call of a helper.
@@ -101,6 +104,25 @@ impl<'r> Call<'r> {
         // SAFETY: a map argument is the address of a map of the running program (or an inner map of one),
         // which the generation keeps alive for longer than the run.
         unsafe { &*std::ptr::with_exposed_provenance(self.args[index] as usize) }
+    }
+
+    /// The timer that argument `index` points to, if it was begun.
+    pub(crate) fn timer(&self, index: usize) -> Option<TimerRef<'r>> {
+        assert!(matches!(self.kind(index), Arg::Timer));
+        // SAFETY: the signature promises the timer in a value of a map of the program, which outlives the run.
+        unsafe { Timers::begun(self.pointer(index)) }
+    }
+
+    /// The program that makes the call. Engines put it behind the arguments of `bpf_timer_set_callback`, as the
+    /// kernel's verifier does.
+    pub(crate) fn program(&self) -> Arc<Code> {
+        assert!(self.callee.is(Helper::TimerSetCallback));
+        let code = std::ptr::with_exposed_provenance::<Code>(self.args[2] as usize);
+        // SAFETY: the engine put the address there of what an `Arc` holds that it keeps for the run.
+        unsafe {
+            Arc::increment_strong_count(code);
+            Arc::from_raw(code)
+        }
     }
 
     /// Calls a function of the program, which `callback` (a `Callback` argument) names; answers its r0.

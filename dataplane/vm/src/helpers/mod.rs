@@ -19,6 +19,7 @@ mod skb;
 mod socket;
 mod text;
 mod time;
+mod timer;
 mod trace;
 mod tunnel;
 mod vlan;
@@ -162,6 +163,10 @@ bodies! {
     KtimeGetCoarseNs => time::ktime_get_coarse_ns,
     CheckMtu => fib::check_mtu,
     ForEachMapElem => loops::for_each_map_elem,
+    TimerInit => timer::init,
+    TimerSetCallback => timer::set_callback,
+    TimerStart => timer::start,
+    TimerCancel => timer::cancel,
     TraceVprintk => trace::vprintk,
     Loop => loops::bpf_loop,
     Strncmp => text::strncmp,

@@ -1,5 +1,7 @@
 //! Calls of helpers: every argument is tested against the helper's signature before the body runs.
 
+use std::sync::Arc;
+
 use weir_ebpf::abi::helper::{Arg, Returns};
 use weir_ebpf::abi::{Callee, Helper, Kfunc, MAX_TAIL_CALLS, MapKind};
 use weir_maps::{Map, Ringbuf};
@@ -43,7 +45,10 @@ impl Machine<'_> {
         let walks = callee.is(Helper::ForEachMapElem);
         let outer = self.walked_key.take();
         self.walked_key = if walks { self.map_argument(callee).map(key_size) } else { None };
-        let [_, r1, r2, r3, r4, r5, ..] = self.regs;
+        let [_, r1, r2, mut r3, r4, r5, ..] = self.regs;
+        if callee.is(Helper::TimerSetCallback) {
+            r3 = Arc::as_ptr(self.code()).expose_provenance() as u64;
+        }
         let machine: *mut Machine<'_> = self;
         // SAFETY: the arguments fulfil the signature (checked above), the run is inside this program; a
         // callback re-enters through `engine`, which is derived from `self`, while `self` is not used.
@@ -102,6 +107,10 @@ impl Machine<'_> {
             // There are none: whatever is given is not one.
             Arg::Socket | Arg::SocketReleased => false,
             Arg::SpinLock => self.lock_allowed(callee, value),
+            Arg::Timer => self
+                .memory
+                .owner(value, 16, &self.code().maps)
+                .is_some_and(|map| map.is_timer(value as usize)),
             Arg::Callback => function_slot(value).is_some_and(|slot| slot < self.code().program.insns.len()),
             Arg::StackOrNull => value == 0 || self.memory.in_stack(value, 1, self.frames.len()),
             Arg::ConstStr => self.is_text(value),

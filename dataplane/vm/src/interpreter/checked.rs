@@ -43,7 +43,9 @@ impl Checked {
     /// A program with one map for each that it names.
     pub fn new(program: Arc<Program>, maps: Vec<Arc<Map>>) -> Result<Self, LoadError> {
         LoadError::check_maps(&program, &maps)?;
-        Ok(Self { code: Arc::new(Code { program, maps }) })
+        let code = Code::new(program, maps);
+        code.enter_maps();
+        Ok(Self { code })
     }
 
     pub(crate) fn code(&self) -> &Arc<Code> {
@@ -68,8 +70,15 @@ impl Checked {
             granted: options.memory.map(exposed),
             stack: None,
             observer: options.observer,
+            later: None,
         };
         super::run(&self.code, run, context, setup)
+    }
+}
+
+impl Drop for Checked {
+    fn drop(&mut self) {
+        self.code.leave_maps();
     }
 }
 

@@ -195,7 +195,10 @@ impl Memory {
             || access == Access::Read
                 && self.keys.iter().any(|&(at, len)| holds(&(at..at + len), address, size))
             || self.records.iter().any(|&(start, len)| holds(&(start..start + len), address, size))
-            || self.owner(address, size, maps).is_some_and(|map| map_allows(map, access))
+            || self.owner(address, size, maps).is_some_and(|map| {
+                // Locks and timers are for their helpers alone.
+                map_allows(map, access) && !map.has_special(address as usize, size as usize)
+            })
     }
 
     pub(super) fn in_stack(&self, address: u64, size: u64, frames: usize) -> bool {

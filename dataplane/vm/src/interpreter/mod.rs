@@ -14,12 +14,12 @@ mod step;
 mod tests;
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use weir_ebpf::abi::{MAX_CALL_FRAMES, MAX_STACK};
 use weir_ebpf::isa::Insn;
 use weir_ebpf::{Program, Reg};
-use weir_maps::Map;
+use weir_maps::{Map, Timers};
 
 pub(crate) use call::CLOBBERED;
 pub use checked::{Checked, Options};
@@ -28,6 +28,7 @@ pub use memory::Place;
 pub(crate) use memory::Stacks;
 
 use crate::context::Context;
+use crate::jit::Compiled;
 use crate::run::Run;
 use memory::Memory;
 
@@ -38,6 +39,45 @@ pub(crate) struct Code {
     pub(crate) program: Arc<Program>,
     /// One map for each of `program.maps`.
     pub(crate) maps: Vec<Arc<Map>>,
+    /// Its machine code, when it runs as that.
+    pub(crate) compiled: OnceLock<Compiled>,
+}
+
+impl Code {
+    /// A program that is interpreted, with one map for each that it names.
+    pub(crate) fn new(program: Arc<Program>, maps: Vec<Arc<Map>>) -> Arc<Self> {
+        Arc::new(Self { program, maps, compiled: OnceLock::new() })
+    }
+
+    /// Says to its maps that their timers have a user more.
+    pub(crate) fn enter_maps(&self) {
+        self.maps.iter().filter_map(|map| map.timers()).for_each(Timers::enter);
+    }
+
+    /// Says to its maps that they have one fewer.
+    pub(crate) fn leave_maps(&self) {
+        self.maps.iter().for_each(|map| map.leave_timers());
+    }
+
+    /// Calls a function that a timer was given, with the map, the key and the value.
+    pub(crate) fn call_later(
+        self: &Arc<Self>,
+        run: &mut Run<'_>,
+        nothing: &mut Context<'_>,
+        function: u64,
+        args: [u64; 3],
+    ) {
+        if let Some(compiled) = self.compiled.get() {
+            run.begin(self.program.kind, nothing);
+            compiled.call_later(run, function, args);
+            run.finish();
+            return;
+        }
+        let setup = Setup { later: Some((function, args)), ..Setup::default() };
+        if let (Err(fault), _) = self::run(self, run, nothing, setup) {
+            run.set_fault(fault);
+        }
+    }
 }
 
 /// Someone who looks at a run, instruction by instruction.
@@ -139,6 +179,8 @@ struct Machine<'m> {
 
 /// How a run is made.
 pub(crate) struct Setup<'m> {
+    /// The function of a timer to begin in, with its arguments.
+    pub(crate) later: Option<(u64, [u64; 3])>,
     pub(crate) budget: u64,
     pub(crate) any_helper: bool,
     /// Memory besides the context: its address goes to r1 in the context's place, its length to r2.
@@ -146,6 +188,12 @@ pub(crate) struct Setup<'m> {
     /// Stacks to use, for a caller who wants to know where they are; they come back as the run left them.
     pub(crate) stack: Option<&'m mut Stacks>,
     pub(crate) observer: Option<&'m mut dyn Observer>,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self { later: None, budget: u64::MAX, any_helper: false, granted: None, stack: None, observer: None }
+    }
 }
 
 /// Runs a program from its first instruction and answers its r0 and how many instructions it took.
@@ -182,7 +230,11 @@ pub(crate) fn run(
         Some(range) => (range.start, range.end - range.start),
         None => (machine.memory.context_value(), 0),
     };
-    let result = machine.execute(0);
+    let result = match setup.later {
+        Some((function, args)) => machine.begin_later(function, args),
+        None => Ok(()),
+    };
+    let result = result.and_then(|()| machine.execute(0));
     let slot = machine.pc;
     let program = machine.frames.last().map_or(&code.program, |frame| &frame.code.program).name.clone();
     let result = match (result, machine.release()) {
@@ -241,6 +293,17 @@ impl Machine<'_> {
             self.step(insn)?;
         }
         Ok(self.regs[0])
+    }
+
+    /// Stands at the start of a function that a timer calls.
+    fn begin_later(&mut self, function: u64, args: [u64; 3]) -> Result<(), FaultKind> {
+        let what = "a callback that is not a function";
+        self.pc = memory::function_slot(function).ok_or(FaultKind::Unsupported { what })?;
+        self.regs[1..4].copy_from_slice(&args);
+        let map = self.memory.map_at(args[0], &self.code().maps);
+        let key = map.map_or(0, |map| u64::from(map.spec().key_size));
+        self.memory.keys.push((args[1], key));
+        Ok(())
     }
 
     fn fetch(&self) -> Result<Insn, FaultKind> {

@@ -13,6 +13,8 @@ pub(crate) struct Link<'a> {
     pub(crate) kfunc: &'a dyn Fn(i32) -> Option<usize>,
     /// What there is to know of each of the program's maps.
     pub(crate) maps: &'a [MapLink],
+    /// What `bpf_timer_set_callback` is told that the callback belongs to; none where it has no body.
+    pub(crate) owner: usize,
     /// Whether the code must see exactly what the checked interpreter sees, down to the addresses of its
     /// stack ([`super::replay`]).
     pub(crate) exact: bool,

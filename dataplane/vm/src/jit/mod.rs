@@ -20,12 +20,12 @@ use std::sync::Arc;
 use thiserror::Error;
 use weir_ebpf::Program;
 use weir_ebpf::abi::{Helper, Kfunc};
-use weir_maps::Map;
 use weir_sys::code::{CodeError, Executable, Reserved, Written};
 use weir_verifier::{Facts, Verified};
 
 use crate::context::Context;
 use crate::helpers;
+use crate::interpreter::Code;
 use crate::run::{HelperFn, Run};
 
 pub(crate) use link::{Link, MapLink};
@@ -88,12 +88,13 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// Compiles a proven program with its maps, which must live as long as the code.
-    pub(crate) fn new(verified: &Verified, maps: &[Arc<Map>]) -> Result<Self, JitError> {
-        let maps: Vec<_> = maps.iter().map(MapLink::new).collect();
+    /// Compiles a proven program with its maps.
+    pub(crate) fn new(verified: &Verified, code: &Arc<Code>) -> Result<Self, JitError> {
+        let maps: Vec<_> = code.maps.iter().map(MapLink::new).collect();
+        let owner = Arc::as_ptr(code).expose_provenance();
         let helper = |number| Helper::new(number).map(|helper| helpers::body(helper) as *const () as usize);
         let kfunc = |number| Kfunc::new(number).map(|kfunc| helpers::kfunc_body(kfunc) as *const () as usize);
-        let link = Link { helper: &helper, kfunc: &kfunc, maps: &maps, exact: false };
+        let link = Link { helper: &helper, kfunc: &kfunc, maps: &maps, owner, exact: false };
         Self::build(verified.program(), Some(verified.facts()), &link)
     }
 
@@ -146,6 +147,16 @@ impl Compiled {
             let enter: HelperFn = std::mem::transmute(self.entry());
             let context = std::ptr::from_mut(context).expose_provenance();
             enter(run, context as u64, 0, 0, 0, 0)
+        }
+    }
+    /// Calls a function that a timer was given; `function` is its address.
+    pub(crate) fn call_later(&self, run: &mut Run<'_>, function: u64, [map, key, value]: [u64; 3]) {
+        run.call_function = runtime::call_function;
+        // SAFETY: this program has set the function (`Call::program` says which it is), whose address compiled
+        // code took; callbacks are compiled to be entered like this, and this one was proven for a key and a
+        // value of the map. The run is borrowed for the call.
+        unsafe {
+            runtime::call_function(run, function, map, key, value, 0);
         }
     }
 }

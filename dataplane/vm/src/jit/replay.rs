@@ -59,7 +59,7 @@ pub fn replay(program: &Arc<Program>, memory: &mut [u8]) -> Result<u64, ReplayEr
     let interpreted = checked(program, memory, &mut stacks)?;
     let after = memory.to_vec();
 
-    let link = Link { helper: &plain_helper, kfunc: &|_| None, maps: &[], exact: true };
+    let link = Link { helper: &plain_helper, kfunc: &|_| None, maps: &[], owner: 0, exact: true };
     // SAFETY: it only runs below, where the checked run has just come to its end.
     let code = unsafe { Compiled::unproven(program, &link) }?;
     memory.copy_from_slice(&before);
@@ -75,7 +75,7 @@ fn checked(program: &Arc<Program>, memory: &mut [u8], stacks: &mut Stacks) -> Re
     let mut env = TestEnv::default();
     let mut run = Run::new(&mut env, 0);
     let mut context = Context::new(&mut [], 0..0);
-    let code = Arc::new(Code { program: program.clone(), maps: Vec::new() });
+    let code = Code::new(program.clone(), Vec::new());
     let start = memory.as_mut_ptr().expose_provenance() as u64;
     let setup = Setup {
         budget: BUDGET,
@@ -83,6 +83,7 @@ fn checked(program: &Arc<Program>, memory: &mut [u8], stacks: &mut Stacks) -> Re
         granted: Some(start..start + memory.len() as u64),
         stack: Some(stacks),
         observer: None,
+        later: None,
     };
     interpreter::run(&code, &mut run, &mut context, setup).0
 }

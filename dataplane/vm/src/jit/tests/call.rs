@@ -36,8 +36,10 @@ fn rude_helper() -> Executable {
 fn compile_with(insns: Vec<Insn>, helper: &dyn Fn(u32) -> Option<usize>) -> Compiled {
     let program = Program::from_insns("test", ProgramType::Xdp, insns);
     // SAFETY: tests run only programs that stay inside the memory they give them.
-    unsafe { Compiled::unproven(&program, &Link { helper, kfunc: &|_| None, maps: &[], exact: false }) }
-        .unwrap()
+    unsafe {
+        Compiled::unproven(&program, &Link { helper, kfunc: &|_| None, maps: &[], owner: 0, exact: false })
+    }
+    .unwrap()
 }
 
 /// Runs with a packet of 64 bytes, 0, 1, 2, …
@@ -109,7 +111,7 @@ fn helpers_out_of_reach_are_called_through_a_register() {
     let rude = rude_helper();
     let program = Program::from_insns("test", ProgramType::Xdp, calls_helper(15));
     let helper = |_| Some(rude.address());
-    let link = Link { helper: &helper, kfunc: &|_| None, maps: &[], exact: false };
+    let link = Link { helper: &helper, kfunc: &|_| None, maps: &[], owner: 0, exact: false };
     let bytes = |base| {
         super::super::x64::emit(&program, None, &link, base, super::super::x64::Shorts::default())
             .unwrap()
@@ -251,7 +253,7 @@ fn what_goes_out_of_the_program_is_refused() {
         unsafe {
             Compiled::unproven(
                 &program,
-                &Link { helper: &|_| None, kfunc: &|_| None, maps: &[], exact: false },
+                &Link { helper: &|_| None, kfunc: &|_| None, maps: &[], owner: 0, exact: false },
             )
         }
         .unwrap_err()

@@ -26,7 +26,7 @@ fn facts(insns: &[Insn]) -> Facts {
 fn compile_both(insns: Vec<Insn>) -> [Compiled; 2] {
     let facts = facts(&insns);
     let program = Program::from_insns("test", ProgramType::Xdp, insns);
-    let link = Link { helper: &|_| None, kfunc: &|_| None, maps: &[], exact: false };
+    let link = Link { helper: &|_| None, kfunc: &|_| None, maps: &[], owner: 0, exact: false };
     [None, Some(&facts)].map(|facts| Compiled::build(&program, facts, &link).unwrap())
 }
 

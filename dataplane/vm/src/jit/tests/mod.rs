@@ -42,7 +42,7 @@ pub(super) const IMMEDIATES: [i32; 14] =
 /// Compiles instructions as they are, without facts.
 pub(super) fn compile(insns: Vec<Insn>) -> Compiled {
     let program = Program::from_insns("test", ProgramType::Xdp, insns);
-    let link = Link { helper: &|_| None, kfunc: &|_| None, maps: &[], exact: false };
+    let link = Link { helper: &|_| None, kfunc: &|_| None, maps: &[], owner: 0, exact: false };
     // SAFETY: tests run only programs that stay inside the memory they give them.
     unsafe { Compiled::unproven(&program, &link) }.unwrap()
 }

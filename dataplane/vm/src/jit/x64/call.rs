@@ -21,6 +21,10 @@ impl Emitter<'_> {
             return Ok(());
         }
         let body = (self.link.helper)(number).ok_or(JitError::Helper { slot, number })?;
+        if number == Helper::TimerSetCallback as u32 {
+            // The helper's hidden argument.
+            self.asm.constant(gpr(Reg::R3), self.link.owner as u64);
+        }
         self.call_outside(body);
         self.clobber_exactly();
         Ok(())
