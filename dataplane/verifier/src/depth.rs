@@ -54,7 +54,8 @@ fn check_depth(program: &Program, shape: &Shape, facts: &Facts, later: &[(usize,
             let message = format!("the call stack of {frames} frames is too deep !");
             return Err(Box::new(Reject::new(slot, Rule::CallDepth, message)));
         }
-        if before >= ABOVE_TAIL_CALL_MAX && frames > 1 && facts.functions[function].tail_calls {
+        let deep = before >= ABOVE_TAIL_CALL_MAX && !seeded(Bug::TailCallDepth);
+        if deep && frames > 1 && facts.functions[function].tail_calls {
             let message = format!(
                 "tail_calls are not allowed when call stack of previous frames is {before} bytes. Too large"
             );

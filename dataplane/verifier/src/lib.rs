@@ -52,7 +52,7 @@ use explore::{Explorer, Ground};
 /// Deliberate bugs that a test can turn on.
 #[cfg(feature = "mutants")]
 pub mod mutant {
-    pub use crate::bugs::{Bug, with};
+    pub use crate::bugs::{Bug, CLASSES, with};
 }
 
 pub use facts::{Access, Facts};

@@ -16,12 +16,14 @@
 
 use std::rc::Rc;
 
+use crate::bugs::{Bug, seeded};
 use crate::explore::Explorer;
 use crate::prune::{Kept, Seen};
 use crate::state::State;
 use crate::value::{Number, Value};
 
-/// A set of numbers of a kept state. Those past the last place share it.
+/// A set of numbers of a kept state. Those past the last place share it; there can be none, as eight frames have
+/// 64 slots of stack and 42 numbers in registers between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Roots(u128);
 
@@ -119,13 +121,16 @@ impl Seen {
             let fresh = roots.without(kept.demanded);
             kept.demanded = kept.demanded.with(fresh);
             roots = origins_of(kept, fresh);
-            at = kept.parent;
+            at = kept.parent.filter(|_| !seeded(Bug::DemandStops));
         }
     }
 
     /// The path came round to the kept state `head`, which is still being walked: what matters there is not
     /// known yet, so all that lies between counts as if it did.
     pub(crate) fn demand_round(&mut self, head: usize) {
+        if seeded(Bug::RoundForgotten) {
+            return;
+        }
         let mut next = self.parent;
         while let Some(at) = next {
             let kept = &mut self.kept[at];

@@ -8,6 +8,7 @@ use weir_ebpf::abi::helper::Helper;
 use weir_ebpf::isa::{Imm64, Insn};
 use weir_ebpf::{MapSpec, Program, Reg};
 
+use crate::bugs::{Bug, seeded};
 use crate::reject::Reject;
 use crate::rule::Rule;
 use crate::transfer::object::is_iteration;
@@ -74,7 +75,8 @@ pub(crate) fn check(program: &Program) -> Check<Shape> {
     }
     for index in 0..shape.functions.len() {
         let last = shape.functions[index].end - 1;
-        if !matches!(insns[last], Insn::Exit | Insn::Goto { .. } | Insn::GotoLong { .. }) {
+        let ends = matches!(insns[last], Insn::Exit | Insn::Goto { .. } | Insn::GotoLong { .. });
+        if !ends && !seeded(Bug::FallsThrough) {
             return refuse(last, Rule::FallsOffEnd, "last insn is not an exit or jmp");
         }
     }

@@ -1,5 +1,5 @@
 //! Whether a run stays inside what the verifier said of it: at every instruction, all registers and
-//! stack bytes of all frames must lie in one of the recorded abstract states.
+//! stack bytes of all frames must lie in one of the recorded abstract states, and the facts must hold.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,12 +8,14 @@ use weir_ebpf::abi::{Helper, MAX_STACK};
 use weir_ebpf::isa::Imm64;
 use weir_ebpf::{Insn, Program, Reg};
 use weir_maps::Map;
+use weir_verifier::Facts;
 use weir_verifier::states::{ConcreteFrame, States, Target, World};
 use weir_vm::{Observer, Place, Step};
 
 /// Compares a run with recorded states; the first step outside of them is kept.
 pub struct Containment<'s> {
     states: &'s States,
+    facts: &'s Facts,
     /// [`Map::id`] of each of the program's maps.
     maps: Vec<u32>,
     /// Where values start: what lookups answered, what walks of maps gave, where variables are.
@@ -32,11 +34,20 @@ pub struct Containment<'s> {
 }
 
 impl<'s> Containment<'s> {
-    /// A comparison with these states, for a program with these maps.
-    pub fn new<'m>(states: &'s States, maps: impl Iterator<Item = &'m Map>) -> Self {
-        let maps = maps.map(Map::id).collect();
-        let (values, keys, callers) = (HashSet::new(), HashSet::new(), Vec::new());
-        Self { states, maps, values, keys, program: None, callers, last: None, checks: 0, outside: None }
+    /// A comparison with these states and facts, for a program with these maps.
+    pub fn new<'m>(states: &'s States, facts: &'s Facts, maps: impl Iterator<Item = &'m Map>) -> Self {
+        Self {
+            states,
+            facts,
+            maps: maps.map(Map::id).collect(),
+            values: HashSet::new(),
+            keys: HashSet::new(),
+            program: None,
+            callers: Vec::new(),
+            last: None,
+            checks: 0,
+            outside: None,
+        }
     }
 
     /// Notes the key and the value that a walk over a map gives its callback, if this is the start of one.
@@ -77,6 +88,11 @@ impl Observer for Containment<'_> {
         }
         let program = step.program().clone();
         if !Arc::ptr_eq(self.program.get_or_insert_with(|| program.clone()), &program) {
+            return;
+        }
+        let last = self.last.map(|(slot, _)| slot);
+        self.outside = crate::facts::denied(self.facts, &self.maps, step, last);
+        if self.outside.is_some() {
             return;
         }
         self.follow(&program, step);

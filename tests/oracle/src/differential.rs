@@ -186,8 +186,9 @@ pub fn run_checked(
     for packet in packets {
         let mut env = TestEnv::default();
         let mut run = Run::new(&mut env, 0).with_table(&table);
-        let mut observer =
-            verified.states().map(|states| Containment::new(states, maps.iter().map(Arc::as_ref)));
+        let mut observer = verified
+            .states()
+            .map(|states| Containment::new(states, verified.facts(), maps.iter().map(Arc::as_ref)));
         let mut fault = None;
         let output = test_run(program.kind, &Input::new(packet), &mut run, |run, context| {
             let observer = observer.as_mut().map(|observer| observer as &mut dyn weir_vm::Observer);

@@ -7,6 +7,7 @@ pub mod containment;
 pub mod coverage;
 pub mod differential;
 pub mod engine;
+mod facts;
 pub mod generate;
 pub mod kernel;
 pub mod mutants;

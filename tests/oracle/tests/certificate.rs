@@ -15,19 +15,16 @@ fn opinion(seed: u64) -> Option<Verdict> {
 
 #[test]
 fn proofs_of_random_programs_are_certified() {
-    let (mut certified, mut outside, mut refused) = (0, 0, Vec::new());
+    let (mut certified, mut refused) = (0, Vec::new());
     for seed in 1..400 {
         match opinion(seed) {
             Some(Verdict::Certified { .. }) => certified += 1,
-            Some(Verdict::Outside(_)) | None => outside += 1,
+            Some(Verdict::Outside(_)) | None => {}
             Some(Verdict::Refused(_)) => refused.push(seed),
         }
     }
-    println!("{certified} certified, {outside} outside, {} not", refused.len());
-    assert!(certified > 320, "only {certified} of 400 were certified");
-    // Numbers that turned out not to matter are forgotten in the states that are kept, here and not there,
-    // so that one state does not always lead into another. None does before such numbers are forgotten.
-    assert!(refused.len() < 40, "{} were refused, such as {:?}", refused.len(), &refused[..5]);
+    assert!(certified > 380, "only {certified} of 400 were certified");
+    assert!(refused.is_empty(), "refused: {refused:?}");
 }
 
 #[test]

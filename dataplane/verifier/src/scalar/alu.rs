@@ -95,6 +95,11 @@ impl<const B: u32> Word<B> {
     fn sub(self, other: Self) -> Self {
         let bounds = self.pairs(&other, |hull, left, right| {
             let width = u128::from(left.width()) + u128::from(right.width());
+            if seeded(Bug::SubOverflow) {
+                let (lo, hi) = (left.lo.wrapping_sub(right.hi), left.hi.wrapping_sub(right.lo));
+                let (lo, hi) = (lo & low_mask(B), hi & low_mask(B));
+                return hull.add(Span { lo: lo.min(hi), hi: lo.max(hi) });
+            }
             hull.add_round(left.lo.wrapping_sub(right.hi), width);
         });
         Self { tnum: self.tnum.sub(other.tnum).low(B), bounds }
@@ -195,22 +200,29 @@ impl<const B: u32> Word<B> {
     }
 
     fn and(self, other: Self) -> Self {
-        self.bitwise(other, Tnum::and, |left, right, all| Span {
-            hi: all.hi.min(left.hi).min(right.hi),
-            ..all
+        self.bitwise(other, Tnum::and, |left, right, all| {
+            let lo = if seeded(Bug::AndLeast) { (left.lo & right.lo).min(all.hi) } else { all.lo };
+            Span { lo, hi: all.hi.min(left.hi).min(right.hi) }
         })
     }
 
     fn or(self, other: Self) -> Self {
         self.bitwise(other, Tnum::or, |left, right, all| {
-            let lo = all.lo.max(left.lo).max(right.lo);
+            let least = if seeded(Bug::OrLeast) { left.lo | right.lo } else { left.lo.max(right.lo) };
+            let lo = all.lo.max(least);
             let hi = if seeded(Bug::OrBound) { left.hi.max(right.hi).max(lo) } else { all.hi };
             Span { lo, hi }
         })
     }
 
     fn xor(self, other: Self) -> Self {
-        self.bitwise(other, Tnum::xor, |_, _, all| all)
+        self.bitwise(other, Tnum::xor, |left, right, all| {
+            let positive = left.hi < Bounds::<B>::SIGN || right.hi < Bounds::<B>::SIGN;
+            if seeded(Bug::XorPositive) && positive && all.hi >= Bounds::<B>::SIGN {
+                return Span { lo: 0, hi: Bounds::<B>::SIGN - 1 };
+            }
+            all
+        })
     }
 
     /// Shifts by every amount that the other word allows, and joins the results.
@@ -221,6 +233,9 @@ impl<const B: u32> Word<B> {
         if other.bounds.umax() >= u64::from(B) {
             // The machine takes the amount modulo the width; the kernel says nothing of it, and so do we.
             return Self { tnum: Tnum::UNKNOWN.low(B), bounds: Bounds::UNKNOWN };
+        }
+        if seeded(Bug::ShiftLeast) {
+            return by(&self, other.bounds.umin() as u32);
         }
         let possible =
             |amount: &u32| other.tnum.contains((*amount).into()) && other.bounds.contains((*amount).into());

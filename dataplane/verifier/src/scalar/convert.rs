@@ -89,7 +89,8 @@ impl Scalar {
 
     /// What a load of unknown memory gives.
     pub fn from_load(size: Size, signed: bool) -> Self {
-        let loaded = Self::from_tnum(Tnum::new(0, low_mask(size.bits())));
+        let positive = u32::from(seeded(Bug::LoadPositive) && size == Size::DW);
+        let loaded = Self::from_tnum(Tnum::new(0, low_mask(size.bits() - positive)));
         if signed { loaded.movsx(Width::W64, size) } else { loaded }
     }
 }

@@ -95,7 +95,8 @@ impl<const B: u32> Word<B> {
 
     fn below(l: Self, r: Self, strict: bool) -> Option<(Self, Self)> {
         let gap = u64::from(strict || seeded(Bug::StrictBoundOff));
-        let most = r.bounds.umax().checked_sub(gap)?;
+        let top = if seeded(Bug::AtMostLeast) { r.bounds.umin().max(gap) } else { r.bounds.umax() };
+        let most = top.checked_sub(gap)?;
         let least = l.bounds.umin().checked_add(gap)?;
         Some((l.within(Bounds::unsigned(0, most))?, r.within(Bounds::unsigned(least, low_mask(B)))?))
     }
@@ -201,6 +202,9 @@ impl<const BITS: u32, const HALF: u32> Number<BITS, HALF> {
 
     /// Whether the branch always or never is taken; `None` when it may go either way.
     pub fn decide(cond: Cond, width: Width, l: &Self, r: &Self) -> Option<bool> {
+        if seeded(Bug::DecidedTooSoon) && cond == Cond::Ge && width == Width::W64 && l.umax() == r.umin() {
+            return Some(false);
+        }
         if Self::refine(cond, width, true, l, r).is_none() {
             return Some(false);
         }

@@ -8,6 +8,7 @@
 use super::Number;
 use super::bounds::{Bounds, Hull, Span};
 use super::tnum::{Tnum, low_mask};
+use crate::bugs::{Bug, seeded};
 
 /// The smallest member of `tnum` within the spans that is `number` or more.
 fn next_in<const B: u32>(bounds: &Bounds<B>, tnum: Tnum, number: u64) -> Option<u64> {
@@ -36,7 +37,8 @@ fn cut_to_members<const B: u32>(bounds: &Bounds<B>, tnum: Tnum) -> Option<Bounds
 
 /// What the spans say about bits, added to what is known of them. The ends must be members.
 fn learn_bits<const B: u32>(bounds: &Bounds<B>, tnum: Tnum) -> Option<Tnum> {
-    let learned = bounds.spans().filter_map(|span| Tnum::of_range(span.lo, span.hi).meet(tnum));
+    let spans = bounds.spans().take(if seeded(Bug::BitsOfOneHalf) { 1 } else { 2 });
+    let learned = spans.filter_map(|span| Tnum::of_range(span.lo, span.hi).meet(tnum));
     learned.reduce(Tnum::join)
 }
 
@@ -133,7 +135,7 @@ impl<const BITS: u32, const HALF: u32> Number<BITS, HALF> {
         let mask = low_mask(HALF);
         for span in self.full.spans() {
             let (first, last) = (span.lo >> HALF, span.hi >> HALF);
-            if first == last {
+            if first == last || seeded(Bug::LowOfWhole) && span.lo & mask <= span.hi & mask {
                 add(span.lo & mask, span.hi & mask);
             } else if high_bits.next(first + 1).is_some_and(|between| between < last) {
                 add(0, mask);

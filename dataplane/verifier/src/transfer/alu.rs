@@ -21,6 +21,7 @@ impl Explorer<'_> {
     pub(crate) fn source(&self, src: Source) -> Check<Value> {
         match src {
             Source::Reg(reg) => self.read(reg),
+            Source::Imm(imm) if seeded(Bug::ImmediateUnsigned) => Ok(Value::constant(u64::from(imm as u32))),
             Source::Imm(imm) => Ok(Value::constant(imm as i64 as u64)),
         }
     }
@@ -158,7 +159,9 @@ impl Explorer<'_> {
         pointer_is_source: bool,
     ) -> Check<Value> {
         let regno = dst.index();
-        self.demand(&Value::Number(by));
+        if !seeded(Bug::OffsetForgotten) {
+            self.demand(&Value::Number(by));
+        }
         if width == Width::W32 {
             if op == AluOp::Sub {
                 return Ok(Value::ranged(Scalar::unknown().mov32()));
@@ -295,7 +298,7 @@ fn made_into(number: Number, range: Scalar) -> Number {
 /// Arithmetic on two numbers. Adding a constant keeps the link; everything else breaks it.
 fn number(op: AluOp, width: Width, left: Number, right: Number) -> Number {
     let range = Scalar::alu(op, width, &left.range, &right.range);
-    let roots = left.roots.with(right.roots);
+    let roots = if seeded(Bug::RootsOfLeft) { left.roots } else { left.roots.with(right.roots) };
     let linked = || -> Option<Number> {
         if seeded(Bug::LinkKept) {
             return Some(Number { range, ..left });

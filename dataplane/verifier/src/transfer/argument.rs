@@ -223,7 +223,7 @@ impl Explorer<'_> {
         let Some(spec) = call.map.and_then(|map| map.spec(self.program)) else {
             return self.refuse(Rule::ArgumentType, "invalid map_ptr to access map->key");
         };
-        let size = spec.key_size;
+        let size = if seeded(Bug::KeySize) { 1 } else { spec.key_size };
         let name = spec.name.clone();
         self.check_sized(callee, reg, size, READ, KEY_KINDS, call).map_err(|mut reject| {
             if matches!(reject.rule, Rule::StackBounds | Rule::MemoryBounds | Rule::MapValueBounds) {
@@ -358,16 +358,18 @@ impl Explorer<'_> {
             return self.refuse(Rule::ArgumentType, message);
         };
         let range = size.range;
-        if range.smin() < 0 && !seeded(Bug::SizeNegative) {
+        let signed = seeded(Bug::SizeNegative);
+        let largest = if signed { range.smax().max(0) as u64 } else { range.umax() };
+        if range.smin() < 0 && !signed {
             let message = format!("R{regno} min value is negative, either use unsigned or 'var &= const'");
             return self.refuse(Rule::ArgumentSize, message);
         }
-        if range.umin() == 0 && !zero_allowed {
+        if range.umin() == 0 && !zero_allowed && !seeded(Bug::SizeZero) {
             let message =
                 format!("R{regno} invalid zero-sized read: u64=[{},{}]", range.umin(), range.umax());
             return self.refuse(Rule::ArgumentSize, message);
         }
-        if range.umax() >= OFFSET_MAX as u64 {
+        if largest >= OFFSET_MAX as u64 {
             let message =
                 format!("R{regno} unbounded memory access, use 'var &= const' or 'if (var < const)'");
             return self.refuse(Rule::ArgumentSize, message);
@@ -382,7 +384,7 @@ impl Explorer<'_> {
         let wanted = Wanted { zero_allowed, ..wanted };
         match self.read(memory)? {
             Value::Pointer(pointer) => {
-                let most = if seeded(Bug::SizeLeast) { range.umin().max(1) } else { range.umax() };
+                let most = if seeded(Bug::SizeLeast) { range.umin().max(1) } else { largest };
                 self.check_memory(Some(callee), memory, &pointer, most as u32, wanted, call)
             }
             null if null.is_null() && zero_allowed && range.umax() == 0 => Ok(()),
@@ -433,7 +435,8 @@ impl Explorer<'_> {
         let fits = |kind| matches!(kind, Kind::Record { .. });
         let pointer = self.pointer_of(reg, "ringbuf_mem", fits)?;
         let regno = reg.index();
-        if pointer.off != 0 || pointer.var.as_constant() != Some(0) {
+        let moved = pointer.off != 0 || pointer.var.as_constant() != Some(0);
+        if moved && !seeded(Bug::RecordMoved) {
             let message = format!("R{regno} must have zero offset when passed to release func");
             return self.refuse(Rule::NotAcquired, message);
         }

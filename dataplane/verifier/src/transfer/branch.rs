@@ -28,7 +28,8 @@ impl Explorer<'_> {
         let same = src == Source::Reg(dst);
         let decided = decide(width, cond, &left, &right);
         let mut deciding = if decided.is_some() { left.roots().with(right.roots()) } else { Roots::NONE };
-        let mut taken = (decided != Some(false)).then(|| self.state.clone());
+        let hole = seeded(Bug::ComparisonHole) && cond == Cond::SLt && matches!(src, Source::Reg(_));
+        let mut taken = (decided != Some(false) && !hole).then(|| self.state.clone());
         let mut fallen = (decided != Some(true)).then(|| self.state.clone());
         for (way, holds) in [(&mut taken, true), (&mut fallen, false)] {
             let Some(state) = way else { continue };
@@ -49,8 +50,13 @@ impl Explorer<'_> {
                 deciding = deciding.with(self.state.roots_linked(&left, &right));
             }
         }
-        self.seen.demand(deciding);
+        if !seeded(Bug::DecisionForgotten) {
+            self.seen.demand(deciding);
+        }
         let ways = &mut self.facts.insns[self.slot].ways;
+        if seeded(Bug::WaysOfLast) {
+            (ways.taken, ways.fallen) = (false, false);
+        }
         ways.taken |= taken.is_some();
         ways.fallen |= fallen.is_some();
         match (taken, fallen) {
@@ -112,6 +118,7 @@ fn learn_numbers(
 
 /// A number of which more is known, by what these had a part in.
 fn narrowed(number: &Number, range: Scalar, roots: Roots) -> Number {
+    let roots = if seeded(Bug::RootsOfComparison) { number.roots } else { roots };
     if number.range == range { *number } else { Number { range, roots, ..*number } }
 }
 
@@ -219,7 +226,11 @@ fn prove_range(state: &mut State, pointer: &Pointer, strict: bool) {
         // Kept as in the kernel: the byte at the very start is not taken as proven.
         return;
     }
-    if pointer.var.umax() > PACKET_OFFSET_MAX || pointer.var.umax() + off > PACKET_OFFSET_MAX {
+    let most = match seeded(Bug::PacketNegative) {
+        true => pointer.var.smax().max(0) as u64,
+        false => pointer.var.umax(),
+    };
+    if most > PACKET_OFFSET_MAX || most + off > PACKET_OFFSET_MAX {
         return;
     }
     let proven = (off + u64::from(strict || seeded(Bug::PacketRangeOffByOne))).min(PACKET_OFFSET_MAX) as u16;

@@ -27,6 +27,9 @@ impl Explorer<'_> {
             return Ok(self.slot + 1);
         }
         let mut callee = self.new_frame(function)?;
+        if seeded(Bug::CalleeSeesCaller) {
+            callee.regs[6..10].copy_from_slice(&self.state.frame().regs[6..10]);
+        }
         for reg in Reg::ARGS {
             callee.regs[reg.index()] = *self.state.reg(reg);
             self.state.set(reg, Value::NotInit);
@@ -125,7 +128,10 @@ impl Explorer<'_> {
             return self.exit_later();
         }
         if self.state.frames.len() == 1 {
-            let answer = self.read(Reg::R0)?;
+            let answer = match self.state.reg(Reg::R0) {
+                Value::NotInit if seeded(Bug::GarbageReturned) => Value::unknown(),
+                _ => self.read(Reg::R0)?,
+            };
             self.check_nothing_held("BPF_EXIT instruction in main prog")?;
             if self.state.frame().function != 0 && !matches!(answer, Value::Number(_)) {
                 let found = answer.text();
@@ -169,6 +175,9 @@ impl Explorer<'_> {
     }
 
     fn check_callback_answer(&mut self, answer: &Value) -> Check {
+        if seeded(Bug::CallbackAnswer) {
+            return Ok(());
+        }
         self.demand(answer);
         let range = match answer {
             Value::Number(number) => number.range,

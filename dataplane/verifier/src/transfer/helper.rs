@@ -1,11 +1,12 @@
 //! Calls of helpers and kernel functions (`check_helper_call`, `check_kfunc_call`, kernel/bpf/verifier.c).
 
-use weir_ebpf::ProgramType;
 use weir_ebpf::abi::MapKind;
 use weir_ebpf::abi::helper::{Helper, Returns};
 use weir_ebpf::abi::kfunc::{Callee, Kfunc};
+use weir_ebpf::abi::map_kind::create_flags;
 use weir_ebpf::abi::names::helper_name;
 use weir_ebpf::isa::Reg;
+use weir_ebpf::{MapSpec, ProgramType};
 
 use crate::bugs::{Bug, seeded};
 use crate::compat;
@@ -68,6 +69,7 @@ impl Explorer<'_> {
         if let Some(map) = call.map
             && let Some(spec) = map.spec(self.program)
             && !compat::fits(spec.kind, helper)
+            && !seeded(Bug::MapKind)
         {
             let (kind, name, number) = (spec.kind as u32, helper.name(), helper as u32);
             let message = match helper {
@@ -108,7 +110,7 @@ impl Explorer<'_> {
             return self.refuse(Rule::HelperUnknown, message);
         };
         let name = helper.name();
-        if !helper.offered().to(self.program.kind) {
+        if !helper.offered().to(self.program.kind) && !seeded(Bug::HelperOfOthers) {
             let message = format!("program of this type cannot use helper {name}#{number}");
             let offered = ProgramType::ALL.iter().filter(|kind| helper.offered().to(**kind));
             let offered: Vec<&str> = offered.map(|kind| kind.name()).collect();
@@ -130,7 +132,7 @@ impl Explorer<'_> {
         let noted = &mut self.facts.insns[self.slot].call;
         if first {
             (noted.map, noted.index) = (map, call.index);
-        } else {
+        } else if !seeded(Bug::FactsOfFirstCall) {
             noted.map = noted.map.filter(|&noted| Some(noted) == map);
             noted.index = noted.index.filter(|&noted| Some(noted) == call.index);
         }
@@ -150,8 +152,9 @@ impl Explorer<'_> {
             Returns::Void => Value::NotInit,
             Returns::MapValueOrNull => self.looked_up(callee, call),
             Returns::NumberOrNull => self.next_number(call)?,
-            Returns::DynptrDataOrNull | Returns::MutableSliceOrNull => self.part(call, true),
-            Returns::SliceOrNull => self.part(call, false),
+            Returns::DynptrDataOrNull => self.part(call, true, true),
+            Returns::MutableSliceOrNull => self.part(call, true, false),
+            Returns::SliceOrNull => self.part(call, false, false),
             Returns::SocketOrNull => self.socket(callee, call, SocketView::Full),
             Returns::SockCommonOrNull => self.socket(callee, call, SocketView::Common),
             Returns::TcpSockOrNull => self.socket(callee, call, SocketView::Tcp),
@@ -227,16 +230,25 @@ impl Explorer<'_> {
         } else {
             Kind::MapValue(map)
         };
-        // An array has every index below its size (`can_elide_value_nullness`). Inner arrays may be
-        // shorter than the one that declares their shape.
+        // An array has every index below its size (`can_elide_value_nullness`).
         let present = callee.is(Helper::MapLookupElem)
-            && (!map.inner || seeded(Bug::ElidedNullOfInner))
             && map.spec(self.program).is_some_and(|spec| {
-                matches!(spec.kind, MapKind::Array | MapKind::PercpuArray)
+                as_long_as_declared(spec, map.inner)
                     && call.index.is_some_and(|index| {
                         index < spec.max_entries + u32::from(seeded(Bug::ElidedNullOffByOne))
                     })
             });
         Value::Pointer(Pointer { maybe_null: !present, id: self.new_id(), ..Pointer::new(kind) })
+    }
+}
+
+/// Whether it is an array of as many entries as are declared. An inner one may be shorter than the one that
+/// declares its shape, unless it is a plain array without `BPF_F_INNER_MAP`.
+fn as_long_as_declared(spec: &MapSpec, inner: bool) -> bool {
+    let inner = inner && !seeded(Bug::ElidedNullOfInner);
+    match spec.kind {
+        MapKind::Array => !inner || spec.flags & create_flags::INNER_MAP == 0,
+        MapKind::PercpuArray => !inner,
+        _ => false,
     }
 }

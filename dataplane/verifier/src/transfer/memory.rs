@@ -82,7 +82,10 @@ impl Explorer<'_> {
         }
         self.check_atomic_target(base, "stores into")?;
         let touch = Touch { base, off: off.into(), size, aligned: true };
-        let old = self.load_value(touch)?;
+        let old = match self.load_value(touch)? {
+            Value::Number(old) if seeded(Bug::RootsOfFetch) => Value::ranged(old.range),
+            old => old,
+        };
         // As in the kernel, the old value arrives first: the base must not be its register.
         match op {
             AtomicOp::CmpXchg if seeded(Bug::CmpxchgKeepsR0) => {}
@@ -283,11 +286,13 @@ impl Explorer<'_> {
 
     fn store_context(&mut self, touch: Touch, pointer: &Pointer) -> Check {
         let field = self.context_field(touch, pointer)?;
-        if !field.may_write(self.program.kind, touch.size) {
+        if !field.may_write(self.program.kind, touch.size) && !seeded(Bug::ContextReadOnly) {
             let message = format!("invalid bpf_context access off={} size={}", touch.off, touch.size.bytes());
             return self.refuse(Rule::ContextAccess, message);
         }
-        debug_assert_eq!(field.access(self.program.kind), FieldAccess::ReadWrite);
+        debug_assert!(
+            field.access(self.program.kind) == FieldAccess::ReadWrite || seeded(Bug::ContextReadOnly)
+        );
         self.note_access(Access::Context { field, offset: touch.off as u32 })
     }
 
@@ -326,7 +331,7 @@ impl Explorer<'_> {
                 return self.refuse(Rule::ReturnsStack, message);
             }
         }
-        if value.is_null() {
+        if value.is_null() && !seeded(Bug::ZerosForgotten) {
             // It is kept as zero bytes, which are compared for what they are; and so are those it leaves.
             self.demand(&value);
             if !known {

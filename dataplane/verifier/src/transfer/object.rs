@@ -6,6 +6,7 @@ use std::rc::Rc;
 use weir_ebpf::abi::kfunc::Kfunc;
 use weir_ebpf::isa::Reg;
 
+use crate::bugs::{Bug, seeded};
 use crate::explore::{Check, Explorer};
 use crate::rule::Rule;
 use crate::stack::{Object, Thing, View};
@@ -168,6 +169,9 @@ impl Explorer<'_> {
     /// Bytes of a stack are about to be written: objects there are gone, with the pointers into them
     /// (`destroy_if_dynptr_stack_slot`).
     pub(crate) fn overwrite(&mut self, frame: u8, from: i64, to: i64) -> Check {
+        if seeded(Bug::ObjectOverwritten) {
+            return Ok(());
+        }
         while let Some(object) = self.state.frames[usize::from(frame)].stack.object_in(from, to) {
             match object.thing {
                 Thing::Dynptr(View::Record) => {
@@ -231,13 +235,15 @@ impl Explorer<'_> {
         Ok(Value::constant(0))
     }
 
-    /// A pointer to bytes of the dynptr that the call was given, or null.
-    pub(crate) fn part(&mut self, call: &Call, writable: bool) -> Value {
+    /// A pointer to bytes of the dynptr that the call was given, or null. One that is tied to the dynptr ends when
+    /// that is written over; slices do not, as in the kernel: their bytes stay as long as the packet does.
+    pub(crate) fn part(&mut self, call: &Call, writable: bool, tied: bool) -> Value {
         let Some(Object { thing: Thing::Dynptr(view), id, reference, .. }) = call.object else {
             return Value::unknown();
         };
         let bytes = call.constant.and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0);
-        let kind = Kind::Memory { bytes, writable, packet: view.is_packet(), dynptr: id };
+        let packet = view.is_packet() && !seeded(Bug::PartOfMovedPacket);
+        let kind = Kind::Memory { bytes, writable, packet, dynptr: if tied { id } else { 0 } };
         Value::Pointer(Pointer { maybe_null: true, id: self.new_id(), reference, ..Pointer::new(kind) })
     }
 }

@@ -28,7 +28,7 @@ impl Explorer<'_> {
         let strict = always || self.program.strict_alignment;
         let (strict, what) = match pointer.kind {
             Kind::Packet { .. } | Kind::PacketMeta { .. } => (strict, "packet "),
-            Kind::Stack { .. } => (true, "stack "),
+            Kind::Stack { .. } => (!seeded(Bug::StackMisaligned), "stack "),
             Kind::Context => (strict, "context "),
             Kind::MapValue(_) => (strict, "value "),
             Kind::MapKey(_) => (strict, "key "),
@@ -132,7 +132,10 @@ impl Explorer<'_> {
     ) -> Check {
         let regno = reg.index();
         let off = i64::from(pointer.off) + i64::from(off);
-        let (smin, umax) = (pointer.var.smin(), pointer.var.umax());
+        let (smin, mut umax) = (pointer.var.smin(), pointer.var.umax());
+        if seeded(Bug::RegionNegative) {
+            umax = pointer.var.smax().max(0) as u64;
+        }
         if smin < 0
             && !seeded(Bug::RegionNegative)
             && (smin == i64::MIN || i32::try_from(off + smin).is_err() || off + smin < 0)
@@ -285,6 +288,7 @@ impl Explorer<'_> {
         let noted = &mut self.facts.insns[self.slot].access;
         let special = |access: &Access| matches!(access, Access::Context { .. });
         let merged = match (*noted, access) {
+            (_, new) if seeded(Bug::AccessOfLast) => new,
             (Access::None, new) => new,
             (old, new) if old == new => old,
             (old, new) if special(&old) || special(&new) => {

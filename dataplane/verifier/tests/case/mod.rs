@@ -5,6 +5,7 @@
 //! type xdp
 //! map NAME KIND KEY VALUE ENTRIES [flags N] [lock OFFSET] [timer OFFSET]
 //! data NAME HEX-BYTES          (a frozen array of one value, as .rodata is)
+//! variables NAME HEX-BYTES     (one that may be written, as .data is)
 //! license GPL
 //! strict                       (BPF_F_STRICT_ALIGNMENT)
 //! code
@@ -108,13 +109,15 @@ fn parse(file: &str, text: &str) -> Case {
                 let outer = Arc::make_mut(maps.last_mut().expect("an outer map before it"));
                 outer.inner = Some(Arc::new(spec));
             }
-            Some(&"data") => {
+            Some(&kind @ ("data" | "variables")) => {
                 names.push(words[1].to_owned());
                 let bytes: Vec<u8> =
                     words[2..].iter().map(|byte| u8::from_str_radix(byte, 16).expect("hex")).collect();
                 let mut spec = MapSpec::new(words[1], MapKind::Array, 4, bytes.len() as u32, 1);
-                spec.flags = weir_ebpf::abi::map_kind::create_flags::RDONLY_PROG;
-                (spec.initial, spec.frozen) = (Initial::Data(bytes), true);
+                spec.initial = Initial::Data(bytes);
+                if kind == "data" {
+                    (spec.flags, spec.frozen) = (weir_ebpf::abi::map_kind::create_flags::RDONLY_PROG, true);
+                }
                 maps.push(Arc::new(spec));
             }
             Some(word) => panic!("{context}: what is {word}?"),

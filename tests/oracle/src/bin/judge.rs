@@ -21,6 +21,7 @@ use weir_oracle::differential::{Judge, Outcome, report};
 use weir_oracle::generate::{Recipe, shrink};
 use weir_oracle::kernel::{create_maps, skip};
 use weir_oracle::nearmiss::{self, Edit, NearMiss, explained};
+use weir_verifier::mutant::{Bug, CLASSES};
 use weir_verifier::{Options, verify};
 
 /// What the command line says.
@@ -50,6 +51,10 @@ fn main() -> Result<ExitCode> {
         "soundness" => soundness(asked),
         "near-misses" => near_misses(asked),
         "mutants" => mutants(),
+        "show" => {
+            println!("{}", weir_oracle::mutants::show(asked.seed));
+            true
+        }
         other => bail!("soundness, near-misses or mutants, not {other}"),
     };
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -264,9 +269,9 @@ fn mutants() -> bool {
         let found = weir_oracle::mutants::caught(bug);
         let took = start.elapsed().as_secs_f64();
         match found {
-            Some(by) => println!("{:22} {took:6.2} s  {by}   [{}]", format!("{bug:?}"), bug.class()),
+            Some(by) => println!("{:22} {took:6.2} s  {by}   [{}]", format!("{bug:?}"), class_of(bug)),
             None => {
-                println!("{:22} {took:6.2} s  NOT FOUND   [{}]", format!("{bug:?}"), bug.class());
+                println!("{:22} {took:6.2} s  NOT FOUND   [{}]", format!("{bug:?}"), class_of(bug));
                 survivors.push(bug);
             }
         }
@@ -277,4 +282,10 @@ fn mutants() -> bool {
         survivors.len()
     );
     survivors.is_empty()
+}
+
+/// The class of a bug, and where it was made.
+fn class_of(bug: Bug) -> String {
+    let (class, known) = bug.class();
+    format!("{class} {}: {known}", CLASSES[class - 1])
 }

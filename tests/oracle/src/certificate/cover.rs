@@ -4,39 +4,78 @@ use weir_verifier::states::{Abstract, FrameState, RecordedState, StackByte, Stac
 
 /// Names of the wider state, and what each stands for in the narrower one.
 #[derive(Default)]
-struct Names(Vec<(u32, bool, u32)>);
+struct Names {
+    pairs: Vec<(u32, bool, u32)>,
+    /// The links of all numbers of the wider state.
+    links: Vec<u32>,
+}
 
 impl Names {
+    /// Whether this links a number to another one.
+    fn links(&self, link: u32) -> bool {
+        link != 0 && self.links.iter().filter(|other| **other == link).count() > 1
+    }
+
     /// What was one thing must be one thing still.
     fn agree(&mut self, wide: u32, link: bool, narrow: u32) -> bool {
         if wide == 0 || narrow == 0 {
             return wide == narrow;
         }
-        match self.0.iter().find(|(name, of_link, _)| *name == wide && *of_link == link) {
+        match self.pairs.iter().find(|(name, of_link, _)| *name == wide && *of_link == link) {
             Some((_, _, found)) => *found == narrow,
             None => {
-                self.0.push((wide, link, narrow));
+                self.pairs.push((wide, link, narrow));
                 true
             }
         }
     }
 }
 
-/// Whether `wide` describes all that `narrow` does.
-pub(super) fn covers(wide: &RecordedState, narrow: &RecordedState) -> bool {
-    let mut names = Names::default();
-    wide.frames.len() == narrow.frames.len()
-        && wide.frames.iter().zip(&narrow.frames).all(|(wide, narrow)| frame_covers(wide, narrow, &mut names))
+/// What of a state is not described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Who calls whom.
+    Calls,
+    /// A register of a frame.
+    Register(usize, usize),
+    /// A slot of a frame's stack.
+    Slot(usize, i32),
 }
 
-fn frame_covers(wide: &FrameState, narrow: &FrameState, names: &mut Names) -> bool {
-    wide.function == narrow.function
-        && wide.callsite == narrow.callsite
-        && wide.regs.iter().zip(&narrow.regs).all(|(wide, narrow)| value_covers(wide, narrow, names))
-        && wide.stack.iter().all(|slot| {
-            let found = narrow.stack.iter().find(|other| other.off == slot.off);
-            slot_covers(slot, found, names)
-        })
+/// Whether `wide` describes all that `narrow` does; if not, the first part of which it does not.
+pub(super) fn covers(wide: &RecordedState, narrow: &RecordedState) -> Result<(), Part> {
+    let link = |value: &Abstract| match value {
+        Abstract::Number { link, .. } => Some(*link),
+        Abstract::NotInit | Abstract::Pointer { .. } => None,
+    };
+    let values = |frame: &FrameState| -> Vec<Abstract> {
+        frame.regs.into_iter().chain(frame.stack.iter().map(|slot| slot.spilled)).collect()
+    };
+    let links = wide.frames.iter().flat_map(values).filter_map(|value| link(&value)).collect();
+    let mut names = Names { pairs: Vec::new(), links };
+    let chain = |state: &RecordedState| -> Vec<_> {
+        state.frames.iter().map(|frame| (frame.function, frame.callsite)).collect()
+    };
+    if chain(wide) != chain(narrow) {
+        return Err(Part::Calls);
+    }
+    let frames = wide.frames.iter().zip(&narrow.frames).enumerate();
+    for (depth, (wide, narrow)) in frames {
+        frame_covers(depth, wide, narrow, &mut names)?;
+    }
+    Ok(())
+}
+
+fn frame_covers(depth: usize, wide: &FrameState, narrow: &FrameState, names: &mut Names) -> Result<(), Part> {
+    let mut regs = wide.regs.iter().zip(&narrow.regs);
+    if let Some(reg) = regs.position(|(wide, narrow)| !value_covers(wide, narrow, names)) {
+        return Err(Part::Register(depth, reg));
+    }
+    let found = |off| narrow.stack.iter().find(|other| other.off == off);
+    match wide.stack.iter().find(|slot| !slot_covers(slot, found(slot.off), names)) {
+        Some(slot) => Err(Part::Slot(depth, slot.off)),
+        None => Ok(()),
+    }
 }
 
 fn value_covers(wide: &Abstract, narrow: &Abstract, names: &mut Names) -> bool {
@@ -46,7 +85,8 @@ fn value_covers(wide: &Abstract, narrow: &Abstract, names: &mut Names) -> bool {
             Abstract::Number { range: wide, link, delta },
             Abstract::Number { range: narrow, link: other, delta: apart },
         ) => {
-            let linked = *link == 0 || *other != 0 && delta == apart && names.agree(*link, true, *other);
+            let linked =
+                !names.links(*link) || *other != 0 && delta == apart && names.agree(*link, true, *other);
             narrow.is_subset_of(wide) && linked
         }
         (
@@ -73,7 +113,9 @@ fn target_covers(wide: Target, narrow: Target) -> bool {
 
 fn slot_covers(wide: &StackSlot, narrow: Option<&StackSlot>, names: &mut Names) -> bool {
     let spilled = |slot: &StackSlot| slot.bytes.iter().filter(|byte| **byte == StackByte::Spilled).count();
-    let count = spilled(wide);
+    // Bytes of any number are any bytes, however they were written.
+    let any = matches!(wide.spilled, Abstract::Number { range, link, .. } if range.is_unknown() && !names.links(link));
+    let count = if any { 0 } else { spilled(wide) };
     let zero = |at: usize| {
         narrow.is_some_and(|slot| match slot.bytes[at] {
             StackByte::Zero => true,
@@ -84,8 +126,7 @@ fn slot_covers(wide: &StackSlot, narrow: Option<&StackSlot>, names: &mut Names) 
     if count > 0 {
         let same = narrow
             .is_some_and(|slot| spilled(slot) == count && value_covers(&wide.spilled, &slot.spilled, names));
-        let may_be_zero =
-            matches!(wide.spilled, Abstract::Number { range, link: 0, .. } if range.contains(0));
+        let may_be_zero = matches!(wide.spilled, Abstract::Number { range, link, .. } if range.contains(0) && !names.links(link));
         if !(same || may_be_zero && (0..count).all(zero)) {
             return false;
         }
@@ -93,7 +134,7 @@ fn slot_covers(wide: &StackSlot, narrow: Option<&StackSlot>, names: &mut Names) 
     (count..8).all(|at| match wide.bytes[at] {
         StackByte::Any => true,
         StackByte::Zero => zero(at),
-        StackByte::Spilled => false,
+        StackByte::Spilled => any,
     })
 }
 

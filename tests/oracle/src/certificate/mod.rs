@@ -19,7 +19,7 @@ use weir_verifier::Verified;
 use weir_verifier::scalar::Scalar;
 use weir_verifier::states::{Abstract, FrameState, RecordedState, Target};
 
-use cover::covers;
+use cover::{Part, covers};
 use step::Machine;
 
 /// What the check found.
@@ -80,11 +80,19 @@ pub fn certify(verified: &Verified) -> Verdict {
 fn check(program: &Program, verified: &Verified) -> Step<usize> {
     let Some(states) = verified.states() else { return Err(Stop::Outside("no states")) };
     let at = |slot| states.at(slot).ok_or(Stop::Outside("more states than are kept"));
-    let known =
-        |slot, state: &RecordedState| -> Step<bool> { Ok(at(slot)?.iter().any(|old| covers(old, state))) };
-    if !known(0, &entry())? {
-        return refuse("the entry state is not among those of insn 0");
-    }
+    let known = |slot, state: &RecordedState| -> Step<()> {
+        let mut missing = Vec::new();
+        for old in at(slot)? {
+            match covers(old, state) {
+                Ok(()) => return Ok(()),
+                Err(part) => missing.push((part, old)),
+            }
+        }
+        let missing: Vec<_> =
+            missing.into_iter().map(|(part, old)| (part, of(part, old), of(part, state))).collect();
+        refuse(format!("leads out of the states of insn {slot}: {missing:?}"))
+    };
+    known(0, &entry())?;
     let mut machine = Machine::new(program);
     let mut transitions = 0;
     for slot in 0..program.insns.len() {
@@ -94,12 +102,24 @@ fn check(program: &Program, verified: &Verified) -> Step<usize> {
                 other => other,
             })?;
             for (to, after) in next {
-                if !known(to, &after)? {
-                    return refuse(format!("insn {slot}: leads out of the states of insn {to}: {after:?}"));
-                }
+                known(to, &after).map_err(|stop| match stop {
+                    Stop::Refused(why) => Stop::Refused(format!("insn {slot}: {why}")),
+                    other => other,
+                })?;
                 transitions += 1;
             }
         }
     }
     Ok(transitions)
+}
+
+/// A part of a state, for people.
+fn of(part: Part, state: &RecordedState) -> String {
+    match part {
+        Part::Calls => format!("{} frames", state.frames.len()),
+        Part::Register(frame, reg) => format!("{:?}", state.frames[frame].regs[reg]),
+        Part::Slot(frame, off) => {
+            format!("{:?}", state.frames[frame].stack.iter().find(|slot| slot.off == off))
+        }
+    }
 }

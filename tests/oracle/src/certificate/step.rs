@@ -2,6 +2,7 @@
 
 use weir_ebpf::abi::MapKind;
 use weir_ebpf::abi::helper::{Arg, Helper, Returns};
+use weir_ebpf::abi::map_kind::create_flags;
 use weir_ebpf::isa::{AluOp, AtomicOp, Imm64, Insn, Reg, Size, Source, Width};
 use weir_ebpf::{Program, ProgramType};
 use weir_verifier::scalar::Scalar;
@@ -369,9 +370,13 @@ impl<'p> Machine<'p> {
     fn found(&mut self, helper: Helper, given: &Given) -> Step<Abstract> {
         let Some((map, inner)) = given.map else { return refuse("a lookup without a map") };
         let Some(spec) = spec(self.program, map, inner) else { return refuse("a map that is not declared") };
-        let array = matches!(spec.kind, MapKind::Array | MapKind::PercpuArray);
+        let array = match spec.kind {
+            MapKind::Array => !inner || spec.flags & create_flags::INNER_MAP == 0,
+            MapKind::PercpuArray => !inner,
+            _ => false,
+        };
         let there = given.key.is_some_and(|key| key < u64::from(spec.max_entries));
-        let sure = helper == Helper::MapLookupElem && !inner && array && there;
+        let sure = helper == Helper::MapLookupElem && array && there;
         let target = match spec.kind {
             MapKind::ArrayOfMaps | MapKind::HashOfMaps => Target::Map { map, inner: true },
             MapKind::Xskmap => Target::Socket,

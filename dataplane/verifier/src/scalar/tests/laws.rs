@@ -133,6 +133,7 @@ pub(super) fn conversions(n: &Scalar, members: &[u64]) -> Finding {
         let swapped = |word: u64| word.swap_bytes() >> (64 - size.bits());
         expect(members, n, &n.swap(SwapKind::ToBe, size), swapped, "be")?;
         expect(members, n, &n.swap(SwapKind::Bswap, size), swapped, "bswap")?;
+        expect(members, n, &Scalar::from_load(size, false), cut, "load")?;
     }
     Ok(())
 }
