@@ -112,7 +112,8 @@ pub fn build_with(config: &Config, options: &Options<'_>) -> Result<Built, Build
     let mut seen = BTreeSet::new();
     maps.retain(|map| seen.insert(map.id()));
     let classes = classes(config, options);
-    let generation = Generation { number: options.number, programs, table, ports, classes, maps };
+    let timed = maps.iter().filter(|map| map.timers().is_some()).cloned().collect();
+    let generation = Generation { number: options.number, programs, table, ports, classes, maps, timed };
     Ok(Built { generation, images, entries })
 }
 

@@ -128,6 +128,8 @@ pub struct Generation {
     pub classes: Vec<ClassPlan>,
     /// The maps that its programs use, for people to read.
     pub maps: Vec<Arc<Map>>,
+    /// Those of them whose values have timers.
+    pub timed: Vec<Arc<Map>>,
 }
 
 impl Generation {

@@ -14,7 +14,8 @@ use crossbeam_utils::CachePadded;
 use weir_io::{Port, Wait};
 use weir_packet::{BATCH, Batch, Frame, Pool};
 use weir_sys::clock;
-use weir_vm::Run;
+use weir_vm::timers::{next_due, run_due};
+use weir_vm::{Clock, Env, Run};
 
 use crate::counters::{Counter, PortCounters, Totals};
 use crate::cut::Cut;
@@ -32,6 +33,9 @@ use crate::swap::Reader;
 
 /// How long a sleep may be when a port cannot be waited for.
 const LATER: Duration = Duration::from_millis(1);
+
+/// Callbacks of a map's timers in a turn at most, so that packets do not wait for all of them.
+const CALLBACKS_MAX: usize = 256;
 
 /// Is told of each packet after it was judged, for captures; its absence costs nothing.
 pub trait Recorder: Send {
@@ -229,6 +233,7 @@ impl Worker {
         self.watchers = self.observers.as_ref().and_then(|observers| observers.watchers());
         self.leveller.level(&mut self.pool);
         self.env.replenish(&mut self.pool);
+        self.call_timers();
         for port in 0..self.ports.len() {
             let received = self.ports[port].receive(&mut self.pool, &mut self.inhaled, limit.min(BATCH));
             turn.received += received.frames;
@@ -256,6 +261,26 @@ impl Worker {
     fn edge(&mut self) {
         let Self { generations, shared, .. } = self;
         generations.edge_with(|version| shared.cut.enter(version, || shared.totals()));
+    }
+
+    /// Calls what timers are due for. Without an armed one this reads a word for each map that has timers.
+    fn call_timers(&mut self) {
+        let Self { generations, env, number, .. } = self;
+        let generation = generations.now();
+        if generation.timed.is_empty() || next_due(&generation.timed, *number).is_none() {
+            return;
+        }
+        let now_ns = env.now_ns(Clock::Monotonic);
+        let mut run = Run::new(env, *number as u32).with_table(&generation.table);
+        for map in &generation.timed {
+            run_due(map, &mut run, now_ns, CALLBACKS_MAX);
+        }
+    }
+
+    /// How long until a timer is due, if one is armed.
+    fn until_timer(&mut self) -> Option<Duration> {
+        let next = next_due(&self.generations.now().timed, self.number)?;
+        Some(Duration::from_nanos(next.saturating_sub(self.env.now_ns(Clock::Monotonic))))
     }
 
     /// Sends what other workers handed over for this one's ports, as far as those have room.
@@ -448,11 +473,16 @@ impl Worker {
         account
     }
 
-    /// Sleeps until a port has something or somebody wants something, at most `limit`. Holds up nobody meanwhile.
+    /// Sleeps until a port has something, a timer is due or somebody wants something, at most `limit`. Holds up nobody meanwhile.
     pub fn sleep(&mut self, mailbox: &Mailbox, limit: Duration) {
         // Nobody is woken when a neighbour has answered: those who wait for that are looked after soon.
         let waiting = self.host.as_ref().is_some_and(Host::is_waiting);
         let mut limit = if waiting { limit.min(LATER) } else { limit };
+        match self.until_timer() {
+            Some(Duration::ZERO) => return,
+            Some(until) => limit = limit.min(until),
+            None => {}
+        }
         self.fds.clear();
         for port in &self.ports {
             match port.wait() {

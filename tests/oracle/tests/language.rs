@@ -7,14 +7,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use weir_ebpf::Program;
+use weir_ebpf::program::ValueField;
 use weir_maps::Map;
 use weir_object::Object;
 use weir_oracle::kernel::{KernelSet, skip, verdict};
 use weir_sys::bpf::TestRun;
 use weir_verifier::{Reject, Verified, verify};
 use weir_vm::test_run::{Input, test_run};
+use weir_vm::timers::{next_due, run_due};
 use weir_vm::{Engine, Loaded, ProgramTable, Run, TestEnv};
 
 /// Where the objects lie.
@@ -83,7 +86,24 @@ fn in_weir(program: &Arc<Program>, engine: Engine) -> (Vec<Outcome>, Vec<Arc<Map
         let output = output.unwrap();
         (output.retval, output.packet)
     });
-    (outcomes.collect(), maps)
+    let outcomes = outcomes.collect();
+    wait_in_weir(&mut env, &maps);
+    (outcomes, maps)
+}
+
+/// How long timers are waited for.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// Lets the time of a wait pass, and calls what timers are due for in it.
+fn wait_in_weir(env: &mut TestEnv, maps: &[Arc<Map>]) {
+    let end = env.now_ns + WAIT.as_nanos() as u64;
+    while let Some(next) = next_due(maps, 0).filter(|next| *next <= end) {
+        env.now_ns = env.now_ns.max(next);
+        let now = env.now_ns;
+        let mut run = Run::new(env, 0);
+        maps.iter().for_each(|map| assert!(run_due(map, &mut run, now, usize::MAX) < 1000));
+        assert!(run.fault().is_none(), "{:?}", run.fault());
+    }
 }
 
 fn in_kernel(program: &Arc<Program>) -> (Vec<Outcome>, KernelSet) {
@@ -96,7 +116,12 @@ fn in_kernel(program: &Arc<Program>) -> (Vec<Outcome>, KernelSet) {
         let output = set.programs[0].test_run(&TestRun { data: &packet, ..TestRun::default() }).unwrap();
         (output.retval, output.data)
     });
-    (outcomes.collect(), set)
+    let outcomes = outcomes.collect();
+    if program.maps.iter().any(|map| map.fields.iter().any(|field| matches!(field, ValueField::Timer { .. })))
+    {
+        std::thread::sleep(WAIT);
+    }
+    (outcomes, set)
 }
 
 fn same_values(program: &Program, maps: &[Arc<Map>], set: &KernelSet) {
@@ -172,6 +197,11 @@ fn iterators_count() {
 #[test]
 fn dynptrs_view() {
     check("dynptr");
+}
+
+#[test]
+fn timers_call_later() {
+    check("timer");
 }
 
 #[test]

@@ -40,16 +40,16 @@ pub(super) fn start(call: &mut Call<'_>) -> Result<(), Errno> {
     timer.start(worker, deadline)
 }
 
-/// When a timer is due on the monotonic clock. Times are signed: what is negative was long ago, or is never.
+/// When a timer is due on the monotonic clock. Times are signed, and negative ones never come (`ktime_add_safe`).
 fn deadline(call: &mut Call<'_>, clock: TimerClock, time: u64, absolute: bool) -> u64 {
-    let distant = time > TIME_MAX;
+    if time > TIME_MAX {
+        return NEVER;
+    }
     if absolute && clock == TimerClock::Monotonic {
-        return if distant { 0 } else { time };
+        return time;
     }
     let now = call.env().now_ns(Clock::Monotonic);
     let ahead = match (absolute, clock) {
-        (false, _) if distant => return NEVER,
-        (true, _) if distant => 0,
         (false, _) => time,
         (true, TimerClock::Monotonic) => time.saturating_sub(now),
         (true, TimerClock::Real) => time.saturating_sub(call.env().now_ns(Clock::Real)),
