@@ -7,6 +7,7 @@ pub mod field;
 pub mod mirror;
 pub mod net;
 pub mod packet_text;
+pub mod places;
 pub mod program;
 
 pub use weir_oracle::{containment, differential, engine, generate, kernel};

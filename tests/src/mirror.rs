@@ -82,6 +82,9 @@ fn holds_bytes(kind: MapKind) -> bool {
         | MapKind::CgroupArray
         | MapKind::Sockmap
         | MapKind::Sockhash
+        | MapKind::CgroupStorage
+        | MapKind::ReuseportSockarray
+        | MapKind::PercpuCgroupStorage
         | MapKind::SkStorage
         | MapKind::ArrayOfMaps
         | MapKind::HashOfMaps
@@ -176,7 +179,7 @@ pub fn context_bytes(kind: ProgramType, fields: &Fields, len: usize) -> Vec<u8> 
             put(XdpField::RxQueueIndex, fields.rx_queue_index);
             bytes
         }
-        ProgramType::SchedCls | ProgramType::SchedAct | ProgramType::SocketFilter => {
+        _ => {
             let mut bytes = vec![0; SkbField::BYTES as usize];
             let mut put = |field: SkbField, value: &[u8]| {
                 bytes[field.offset() as usize..][..value.len()].copy_from_slice(value);

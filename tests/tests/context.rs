@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use weir_ebpf::abi::context::{FieldAccess, FieldKind};
-use weir_ebpf::abi::{ContextField, SkbField, XdpField};
+use weir_ebpf::abi::{ContextField, SkbField};
 use weir_ebpf::asm::assemble;
 use weir_ebpf::{Program, ProgramType};
 use weir_sys::bpf::TestRun;
@@ -56,7 +56,7 @@ fn answers(kind: ProgramType, text: &str) -> [Option<u32>; 3] {
     let program = Arc::new(Program::from_insns("context", kind, insns));
     let (context, input) = match kind {
         ProgramType::Xdp => (Vec::new(), Input::new(&packet())),
-        ProgramType::SchedCls | ProgramType::SchedAct | ProgramType::SocketFilter => skb_input(),
+        _ => skb_input(),
     };
     let run = TestRun { data: &packet(), context: &context, repeat: 1 };
     let kernel = KernelSet::load_one(&program).ok().map(|set| set.programs[0].test_run(&run).unwrap().retval);
@@ -70,13 +70,10 @@ fn comparable(field: ContextField) -> bool {
 }
 
 fn fields(kind: ProgramType) -> Vec<ContextField> {
-    let fields: Vec<ContextField> = match kind {
-        ProgramType::Xdp => XdpField::ALL.iter().map(|field| ContextField::Xdp(*field)).collect(),
-        ProgramType::SchedCls | ProgramType::SchedAct | ProgramType::SocketFilter => {
-            SkbField::ALL.iter().map(|field| ContextField::Skb(*field)).collect()
-        }
-    };
-    fields.into_iter().filter(|field| comparable(*field) && field.access(kind) != FieldAccess::None).collect()
+    ContextField::all(kind)
+        .into_iter()
+        .filter(|field| comparable(*field) && field.access(kind) != FieldAccess::None)
+        .collect()
 }
 
 #[test]

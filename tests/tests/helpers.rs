@@ -8,6 +8,7 @@ use weir_ebpf::asm::assemble;
 use weir_ebpf::{Program, ProgramType};
 use weir_sys::bpf::TestRun;
 use weir_tests::kernel::{KernelSet, skip, verdict};
+use weir_tests::places::kinds_and_places;
 use weir_verifier::verify;
 use weir_vm::env::PortInfo;
 use weir_vm::interpreter::Options;
@@ -474,14 +475,19 @@ fn helpers_are_offered_as_in_the_kernel() {
     if skip("helpers_are_offered_as_in_the_kernel") {
         return;
     }
-    for kind in [ProgramType::Xdp, ProgramType::SchedCls, ProgramType::SchedAct, ProgramType::SocketFilter] {
+    let mut different = Vec::new();
+    for (kind, attach) in kinds_and_places() {
         for helper in Helper::ALL {
             let text = format!("r0 = 0\n call {}\n exit", *helper as u32);
-            let program = Program::from_insns("offered", kind, assemble(&text).unwrap());
+            let mut program = Program::from_insns("offered", kind, assemble(&text).unwrap());
+            program.attach = attach;
             let (_, log) = verdict(&program).unwrap();
             let refusals = ["unknown func", "program of this type cannot use helper", "invalid func"];
             let offered = !refusals.iter().any(|refusal| log.contains(refusal));
-            assert_eq!(offered, helper.offered().to(kind), "{} to {kind}", helper.name());
+            if offered != helper.offered_to(kind, attach) {
+                different.push(format!("{} to {kind} at {attach:?}: kernel {offered}", helper.name()));
+            }
         }
     }
+    assert!(different.is_empty(), "{}", different.join("\n"));
 }

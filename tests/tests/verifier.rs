@@ -64,7 +64,7 @@ fn helpers_are_offered_as_by_the_kernel() {
         for &kind in ProgramType::ALL {
             let (_, log) = verdict(&bare_call(helper as u32, kind, "GPL")).expect("a verdict");
             let offered = !log.contains("cannot use helper") && !log.contains("unknown func");
-            if offered != helper.offered().to(kind) {
+            if offered != helper.offered_to(kind, kind.usual_attach()) {
                 wrong.push(format!("{} to {kind}: kernel {offered}", helper.name()));
             }
             let (_, log) = verdict(&bare_call(helper as u32, kind, "")).expect("a verdict");

@@ -42,7 +42,10 @@ fn program_type(word: &str) -> Result<ProgramType, String> {
         "tc" | "sched_cls" | "classifier" => Ok(ProgramType::SchedCls),
         "action" | "sched_act" => Ok(ProgramType::SchedAct),
         "socket" | "socket_filter" => Ok(ProgramType::SocketFilter),
-        _ => Err("wanted xdp, tc, action or socket".to_owned()),
+        _ => ProgramType::ALL.iter().copied().find(|kind| kind.name() == word).ok_or_else(|| {
+            let names: Vec<&str> = ProgramType::ALL.iter().map(|kind| kind.name()).collect();
+            format!("wanted tc, action, socket or one of {}", names.join(", "))
+        }),
     }
 }
 

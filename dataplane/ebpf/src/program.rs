@@ -1,55 +1,10 @@
 //! A program as it was loaded from an object and not yet proven, and the maps it names.
 
-use std::fmt;
 use std::sync::Arc;
 
-use crate::abi::MapKind;
+pub use crate::abi::ProgramType;
+use crate::abi::{AttachType, MapKind};
 use crate::isa::Insn;
-
-/// What a program is attached to; it decides the context, the helpers and the return value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ProgramType {
-    /// `BPF_PROG_TYPE_XDP`.
-    Xdp,
-    /// `BPF_PROG_TYPE_SCHED_CLS`.
-    SchedCls,
-    /// `BPF_PROG_TYPE_SCHED_ACT`.
-    SchedAct,
-    /// `BPF_PROG_TYPE_SOCKET_FILTER`.
-    SocketFilter,
-}
-
-impl ProgramType {
-    /// Every type.
-    pub const ALL: &[ProgramType] =
-        &[ProgramType::Xdp, ProgramType::SchedCls, ProgramType::SchedAct, ProgramType::SocketFilter];
-
-    /// bpftool's word for it, such as `sched_cls`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            ProgramType::Xdp => "xdp",
-            ProgramType::SchedCls => "sched_cls",
-            ProgramType::SchedAct => "sched_act",
-            ProgramType::SocketFilter => "socket_filter",
-        }
-    }
-
-    /// The kernel's number (`enum bpf_prog_type`).
-    pub const fn number(self) -> u32 {
-        match self {
-            ProgramType::SocketFilter => 1,
-            ProgramType::SchedCls => 3,
-            ProgramType::SchedAct => 4,
-            ProgramType::Xdp => 6,
-        }
-    }
-}
-
-impl fmt::Display for ProgramType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
 
 /// A function of a program: its first slot and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,6 +140,8 @@ pub struct Program {
     pub section: String,
     /// What it is attached to.
     pub kind: ProgramType,
+    /// Where, as far as it says.
+    pub attach: AttachType,
     /// One decoded instruction for each slot.
     pub insns: Vec<Insn>,
     /// Its functions by first slot; the first starts at 0 and is the entry.
@@ -210,6 +167,7 @@ impl Program {
             name: name.to_owned(),
             section: String::new(),
             kind,
+            attach: kind.usual_attach(),
             insns,
             functions,
             maps: Vec::new(),

@@ -386,23 +386,19 @@ impl<'g> Judge<'g> {
                 Some(XdpAction::Redirect) => self.redirect(context, judgement, hops),
                 Some(XdpAction::Aborted) | None => judgement.lane = Lane::Drop(Reason::ForwardAborted),
             },
-            ProgramType::SchedCls | ProgramType::SchedAct | ProgramType::SocketFilter => {
-                match TcAction::new(answer) {
-                    Some(TcAction::Redirect) => self.redirect(context, judgement, hops),
-                    Some(TcAction::Shot) => judgement.lane = Lane::Drop(Reason::ForwardDrop),
-                    Some(TcAction::Stolen | TcAction::Queued | TcAction::Trap) => {
-                        judgement.lane = Lane::Consumed
-                    }
-                    Some(
-                        TcAction::Ok
-                        | TcAction::Unspec
-                        | TcAction::Pipe
-                        | TcAction::Reclassify
-                        | TcAction::Repeat,
-                    )
-                    | None => judgement.lane = Lane::Host,
-                }
-            }
+            _ => match TcAction::new(answer) {
+                Some(TcAction::Redirect) => self.redirect(context, judgement, hops),
+                Some(TcAction::Shot) => judgement.lane = Lane::Drop(Reason::ForwardDrop),
+                Some(TcAction::Stolen | TcAction::Queued | TcAction::Trap) => judgement.lane = Lane::Consumed,
+                Some(
+                    TcAction::Ok
+                    | TcAction::Unspec
+                    | TcAction::Pipe
+                    | TcAction::Reclassify
+                    | TcAction::Repeat,
+                )
+                | None => judgement.lane = Lane::Host,
+            },
         }
     }
 

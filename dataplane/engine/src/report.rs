@@ -303,7 +303,7 @@ fn answer_name(kind: ProgramType, place: usize) -> String {
     let name = match kind {
         ProgramType::Xdp => XdpAction::new(number as u32).map(XdpAction::name),
         ProgramType::SchedCls | ProgramType::SchedAct => TcAction::new(number).map(TcAction::name),
-        ProgramType::SocketFilter => None,
+        _ => None,
     };
     match name {
         Some(name) => name.to_owned(),

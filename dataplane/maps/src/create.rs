@@ -136,8 +136,18 @@ fn of_kind(spec: &MapSpec) -> Result<(), Fault> {
         MapKind::Ringbuf => ringbuf(spec),
         MapKind::StackTrace => stack_trace(spec),
         MapKind::Sockmap | MapKind::Sockhash => sockets(spec),
+        MapKind::ReuseportSockarray => sockets(spec),
+        MapKind::CgroupStorage | MapKind::PercpuCgroupStorage => cgroup_storage(spec),
         MapKind::SkStorage => sk_storage(spec),
     }
+}
+
+/// `cgroup_storage_map_alloc`.
+fn cgroup_storage(spec: &MapSpec) -> Result<(), Fault> {
+    size(matches!(spec.key_size, 8 | 16), "key_size", spec.key_size, "8 or 16")?;
+    size(spec.value_size > 0, "value_size", 0, "at least 1")?;
+    size(spec.max_entries == 0, "max_entries", spec.max_entries, "0")?;
+    flags(spec, f::NUMA_NODE | f::RDONLY | f::WRONLY | f::RDONLY_PROG | f::WRONLY_PROG)
 }
 
 fn size(right: bool, field: &str, found: u32, wanted: &str) -> Result<(), Fault> {
@@ -280,7 +290,9 @@ fn xskmap(spec: &MapSpec) -> Result<(), Fault> {
 fn sockets(spec: &MapSpec) -> Result<(), Fault> {
     some_entries(spec)?;
     match spec.kind {
-        MapKind::Sockmap => size(spec.key_size == 4, "key_size", spec.key_size, "4")?,
+        MapKind::Sockmap | MapKind::ReuseportSockarray => {
+            size(spec.key_size == 4, "key_size", spec.key_size, "4")?
+        }
         _ => size(spec.key_size > 0, "key_size", 0, "at least 1")?,
     }
     size(matches!(spec.value_size, 4 | 8), "value_size", spec.value_size, "4 or 8")?;

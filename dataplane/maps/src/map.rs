@@ -396,6 +396,9 @@ impl Storage {
             | MapKind::StackTrace
             | MapKind::Sockmap
             | MapKind::Sockhash
+            | MapKind::CgroupStorage
+            | MapKind::ReuseportSockarray
+            | MapKind::PercpuCgroupStorage
             | MapKind::SkStorage => Storage::Empty(Empty::new(spec)),
         })
     }

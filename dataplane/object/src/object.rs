@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use weir_ebpf::abi::AttachType;
 use weir_ebpf::decode::decode;
 use weir_ebpf::program::Initial;
 use weir_ebpf::{MapSpec, Program, ProgramType};
@@ -35,6 +36,16 @@ pub struct ProgramEntry {
     pub autoload: bool,
     /// Index of its function.
     pub(crate) function: usize,
+}
+
+impl ProgramEntry {
+    /// Where its section says that it is attached, when it is taken as of this type.
+    fn expected_of(&self, kind: ProgramType) -> AttachType {
+        match self.kind {
+            Some(section) if section.kind == kind => section.expected,
+            Some(_) | None => kind.usual_attach(),
+        }
+    }
 }
 
 /// A map that the object declares and weir cannot create.
@@ -225,6 +236,7 @@ impl Object {
             name: entry.name.clone(),
             section: entry.section.clone(),
             kind,
+            attach: entry.expected_of(kind),
             insns,
             functions,
             maps: self.maps.clone(),

@@ -104,12 +104,7 @@ impl<'b> Signatures<'b> {
 
     /// Whether it is the structure that programs of this type see as their context.
     fn is_context(&self, of: TypeId) -> bool {
-        let wanted = match self.kind {
-            ProgramType::Xdp => ["xdp_md", "xdp_buff"],
-            ProgramType::SchedCls | ProgramType::SchedAct | ProgramType::SocketFilter => {
-                ["__sk_buff", "sk_buff"]
-            }
-        };
+        let wanted = self.kind.view().structs();
         self.struct_name(of).is_some_and(|name| wanted.contains(&name))
     }
 

@@ -201,6 +201,7 @@ fn pointer_text(program: &Program, pointer: &Pointer) -> String {
         | Kind::MapKey(_)
         | Kind::ConstDynptr
         | Kind::Function(_)
+        | Kind::FlowKeys
         | Kind::Socket(_) => {}
     }
     match pointer.var.as_constant() {

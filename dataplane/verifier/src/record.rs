@@ -71,6 +71,7 @@ fn target(kind: Kind) -> Target {
         Kind::MapKey(map) => Target::MapKey { map: map.map },
         Kind::Record { bytes } => Target::Record { bytes },
         Kind::Memory { bytes, .. } => Target::Memory { bytes },
+        Kind::FlowKeys => Target::Memory { bytes: 56 },
         Kind::ConstDynptr => Target::ConstDynptr,
         Kind::Function(function) => Target::Function(function as usize),
         Kind::Socket(_) => Target::Socket,

@@ -83,7 +83,18 @@ pub(crate) const fn drop_code(kind: ProgramType) -> &'static str {
     match kind {
         ProgramType::Xdp => "XDP_DROP",
         ProgramType::SchedCls | ProgramType::SchedAct => "TC_ACT_SHOT",
-        ProgramType::SocketFilter => "0",
+        ProgramType::SocketFilter
+        | ProgramType::CgroupSkb
+        | ProgramType::SkReuseport
+        | ProgramType::SockOps
+        | ProgramType::CgroupSock
+        | ProgramType::CgroupSockAddr => "0",
+        ProgramType::LwtIn
+        | ProgramType::LwtOut
+        | ProgramType::LwtXmit
+        | ProgramType::LwtSeg6Local
+        | ProgramType::FlowDissector => "BPF_DROP",
+        ProgramType::SkSkb | ProgramType::SkMsg | ProgramType::SkLookup => "SK_DROP",
     }
 }
 

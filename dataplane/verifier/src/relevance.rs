@@ -6,10 +6,10 @@
 //! backwards from where a number was needed (`mark_chain_precision`); doing it once, ahead, is
 //! simpler and keeps every state true as it stands.
 
-use weir_ebpf::Program;
 use weir_ebpf::abi::helper::{Arg, Helper, Returns};
 use weir_ebpf::abi::kfunc::{Callee, Kfunc};
 use weir_ebpf::isa::{AluOp, AtomicOp, Imm64, Insn, Reg, Size, Source, Width};
+use weir_ebpf::{Program, ProgramType};
 
 use crate::facts::RegSet;
 use crate::liveness::{Liveness, PASSES_MAX};
@@ -71,6 +71,9 @@ pub(crate) struct Relevance {
     guesses: Vec<Guesses>,
     /// For each function, whether it stores pointers to its stack somewhere.
     escapes: Vec<bool>,
+    kind: ProgramType,
+    /// Whether the program's answer is asked to be some number.
+    answers: bool,
 }
 
 /// The stack slots of an access.
@@ -93,6 +96,8 @@ impl Relevance {
             after: vec![Needs::default(); slots],
             guesses: vec![[Guess::Never; Reg::COUNT]; slots],
             escapes: vec![false; shape.functions.len()],
+            kind: program.kind,
+            answers: program.kind.answers(program.attach).is_some(),
         };
         for &function in &shape.bottom_up {
             found.guess(program, shape, function);
@@ -317,7 +322,7 @@ impl Relevance {
                 }
             }
             Insn::CallReg { .. } => return Needs::ALL,
-            Insn::Exit if function != 0 => needs.number(Reg::R0),
+            Insn::Exit if function != 0 || self.answers => needs.number(Reg::R0),
             Insn::SecondHalf
             | Insn::Goto { .. }
             | Insn::GotoLong { .. }
@@ -331,7 +336,7 @@ impl Relevance {
     fn call_needs(&self, callee: Option<Callee>, slot: usize, function: usize, needs: &mut Needs) {
         needs.lose_arguments();
         let Some(callee) = callee else { return };
-        for (reg, arg) in Reg::ARGS.iter().zip(callee.args()) {
+        for (reg, arg) in Reg::ARGS.iter().zip(callee.args(self.kind)) {
             let object = self.guesses[slot][reg.index()];
             match arg {
                 Arg::Dynptr | Arg::RecordDynptr => {
@@ -343,7 +348,13 @@ impl Relevance {
             let number = match arg {
                 Arg::Size | Arg::SizeOrZero | Arg::ConstSize | Arg::ConstBufferSize => true,
                 // That it is 0 makes it null.
-                Arg::MemOrNull | Arg::StackOrNull | Arg::BufferOrNull => true,
+                Arg::MemOrNull
+                | Arg::StackOrNull
+                | Arg::BufferOrNull
+                | Arg::ContextOrNull
+                | Arg::MapValueOrNull
+                | Arg::SocketOrNull
+                | Arg::FullSocketOrNull => true,
                 Arg::Anything => {
                     callee.is(Helper::TailCall) && *reg == Reg::R3
                         || callee.is(Helper::Loop) && *reg == Reg::R1

@@ -133,6 +133,8 @@ rules! {
         "A function does not return a pointer to its stack.", "cannot return stack pointer to the caller";
     CallbackReturn = "callback-return", "a callback answers neither 0 nor 1",
         "A callback returns 0 to go on or 1 to stop.", "At callback return the register R0 has %s should have been in [%d, %d]";
+    ProgramReturn = "program-return", "an answer that this program may not give",
+        "Programs of some types answer numbers of a range only.", "At program exit the register R0 has %s should have been in [%d, %d]";
     TailCallStack = "tail-call-stack", "too much stack below a tail call",
         "Functions below a tail call leave it enough stack.", "tail_calls are not allowed when call stack of previous frames is %d bytes. Too large";
     // Resources.

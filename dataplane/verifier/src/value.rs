@@ -92,9 +92,10 @@ impl SocketView {
                 // The destination port has two bytes, and two of padding that only a read of all four sees.
                 48..50 => size <= 2 || off == 48 && size == 4,
                 50..52 => false,
-                // Interface, mark and priority whole; what describes the connection in parts too.
-                0..4 | 16..24 => size == 4,
-                4..80 => size <= 4,
+                // Addresses in parts too; of others their start.
+                24..44 | 52..72 => size <= 4,
+                4 | 8 | 12 | 44 | 72 | 76 => size <= 4,
+                0..80 => size == 4,
                 _ => false,
             },
             SocketView::Tcp => match off {
@@ -155,6 +156,8 @@ pub(crate) enum Kind {
     ConstDynptr,
     /// A function of the program, by index.
     Function(u32),
+    /// The keys of the flow dissector.
+    FlowKeys,
     /// A socket, as much of it as is known to be there.
     Socket(SocketView),
 }
@@ -181,6 +184,7 @@ impl Kind {
             Kind::Memory { writable: false, .. } => "rdonly_mem",
             Kind::ConstDynptr => "dynptr_ptr",
             Kind::Function(_) => "func",
+            Kind::FlowKeys => "flow_keys",
             Kind::Socket(view) => view.text(),
         }
     }
@@ -238,6 +242,7 @@ impl Pointer {
             | Kind::PacketMeta { .. }
             | Kind::PacketEnd
             | Kind::ConstDynptr
+            | Kind::FlowKeys
             | Kind::Function(_) => false,
         };
         solid && !self.maybe_null

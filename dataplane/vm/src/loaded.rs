@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use thiserror::Error;
-use weir_ebpf::{MapSpec, Program};
+use weir_ebpf::abi::{Helper, Support};
+use weir_ebpf::{Insn, MapSpec, Program};
 use weir_maps::Map;
 use weir_verifier::Verified;
 
@@ -44,6 +45,14 @@ pub enum LoadError {
         /// Maps it was given.
         found: usize,
     },
+    /// A program that is proven only, for its type or for what it calls.
+    #[error("program {program} is proven, and not run: weir has no {what}")]
+    NotRun {
+        /// The program.
+        program: String,
+        /// What is missing.
+        what: String,
+    },
     /// A map that is not what the program was proven with.
     #[error("map {index} ({name}) of program {program} is not what it was proven with")]
     Shape {
@@ -65,6 +74,22 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// Whether there is here what the program works on, and bodies of all that it calls.
+    fn check_runs(program: &Program) -> Result<(), LoadError> {
+        let refuse = |what: String| Err(LoadError::NotRun { program: program.name.clone(), what });
+        if program.kind.support() == Support::Proven {
+            return refuse(format!("hook for programs of type {}", program.kind));
+        }
+        let calls = program.insns.iter().filter_map(|insn| match insn {
+            Insn::Call { helper } => Helper::new(*helper),
+            _ => None,
+        });
+        match calls.filter(|helper| helper.proven_only()).map(Helper::name).next() {
+            Some(name) => refuse(format!("body for {name}")),
+            None => Ok(()),
+        }
+    }
+
     /// Whether these are the maps that the program names, as far as its proof depends on it.
     pub(crate) fn check_maps(program: &Program, maps: &[Arc<Map>]) -> Result<(), LoadError> {
         let (wanted, found) = (program.maps.len(), maps.len());
@@ -103,6 +128,7 @@ impl Loaded {
     /// Makes a proven program ready, with one map for each of `Program::maps`.
     pub fn new(verified: Verified, maps: Vec<Arc<Map>>, engine: Engine) -> Result<Self, LoadError> {
         let program = verified.program().clone();
+        LoadError::check_runs(&program)?;
         LoadError::check_maps(&program, &maps)?;
         let percpu = maps.iter().filter(|map| map.spec().kind.is_percpu() || map.timers().is_some());
         let workers = percpu.map(|map| map.cpus()).min().unwrap_or(usize::MAX);

@@ -161,9 +161,7 @@ pub fn test_run(
     input.check(program)?;
     let (headroom, size) = match program {
         ProgramType::Xdp => (XDP_HEADROOM, XDP_ROOM),
-        ProgramType::SchedCls | ProgramType::SchedAct | ProgramType::SocketFilter => {
-            (SKB_ROOM, SKB_ROOM + input.packet.len() + SKB_ROOM)
-        }
+        _ => (SKB_ROOM, SKB_ROOM + input.packet.len() + SKB_ROOM),
     };
     let mut room = vec![0; size];
     room[headroom - input.meta.len()..headroom].copy_from_slice(&input.meta);
@@ -180,7 +178,7 @@ pub fn test_run(
     }
     let duration = start.elapsed() / repeat;
     let mut packet = context.packet().to_vec();
-    if program == ProgramType::SocketFilter {
+    if !program.sees_link_layer() {
         packet.splice(0..0, [0; ETHERNET_BYTES]);
     }
     let (meta, fields) = (context.meta().to_vec(), Fields::leave(&context));
@@ -207,7 +205,7 @@ impl Fields {
         if self.wire_len != 0 {
             context.wire_len = self.wire_len;
         }
-        if program == ProgramType::SocketFilter {
+        if !program.sees_link_layer() {
             context.enter_socket();
         }
     }

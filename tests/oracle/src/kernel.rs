@@ -179,7 +179,7 @@ pub fn load_program(program: &Program, maps: &[KernelMap], log_level: u32) -> Re
         license: &program.license,
         log_level,
         flags: strict | frags,
-        expected_attach_type: 0,
+        expected_attach_type: program.attach.number(),
         func_info: kernel_btf.as_ref().zip(btf.as_ref()).map(|(fd, (_, info))| (fd.fd(), info.as_slice())),
     };
     Ok(KernelProgram::load(&attr)?)
@@ -267,8 +267,7 @@ impl FunctionBtf {
         for (at, param) in params.iter().enumerate() {
             let of = match *param {
                 Param::Number => int,
-                Param::Context if kind == ProgramType::Xdp => self.pointer_to("xdp_md", 24),
-                Param::Context => self.pointer_to("__sk_buff", 192),
+                Param::Context => self.pointer_to(kind.view().structs()[0], 24),
                 Param::Dynptr => self.pointer_to("bpf_dynptr", 16),
                 Param::Memory { bytes, nullable } => {
                     nonnull.extend((!nullable).then_some(at as u32));

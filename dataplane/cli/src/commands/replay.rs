@@ -159,7 +159,8 @@ fn around_object(path: &Path, wanted: Option<&str>) -> Result<Config, Failure> {
         let attach = match kind.kind {
             weir_ebpf::ProgramType::Xdp => "{ hook = \"xdp\" }",
             weir_ebpf::ProgramType::SchedCls => "{ hook = \"tc\", da = true }",
-            weir_ebpf::ProgramType::SchedAct | weir_ebpf::ProgramType::SocketFilter => continue,
+            // Neither sits at a place of its own in the pipeline.
+            _ => continue,
         };
         if meant {
             let object = toml::Value::from(std::path::absolute(path)?.display().to_string());

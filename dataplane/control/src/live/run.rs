@@ -60,7 +60,7 @@ fn verdict(kind: ProgramType, retval: u32) -> String {
     let name = match kind {
         ProgramType::Xdp => XdpAction::new(retval).map(XdpAction::name),
         ProgramType::SchedCls | ProgramType::SchedAct => TcAction::new(retval as i32).map(TcAction::name),
-        ProgramType::SocketFilter => None,
+        _ => None,
     };
     name.map_or_else(|| retval.to_string(), str::to_owned)
 }

@@ -3,10 +3,13 @@
 //! `struct xdp_md` and `struct __sk_buff` are not memory: each field stands for something the
 //! kernel, or weir, keeps elsewhere. The tables say where a field lies in the program's view, what
 //! it yields, and who may touch it (net/core/filter.c: `xdp_is_valid_access`,
-//! `tc_cls_act_is_valid_access`, `sk_filter_is_valid_access`, `bpf_skb_is_valid_access`).
+//! `tc_cls_act_is_valid_access`, `sk_filter_is_valid_access`, `cg_skb_is_valid_access`, `lwt_is_valid_access`,
+//! `sk_skb_is_valid_access`, `flow_dissector_is_valid_access`, `bpf_skb_is_valid_access`). The contexts of types
+//! that are proven only are in [`plain`](super::plain).
 
+use super::plain::PlainField;
+use super::program_type::{AttachType, ProgramType, View};
 use crate::isa::Size;
-use crate::program::ProgramType;
 
 /// What a read of the field gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,8 +22,12 @@ pub enum FieldKind {
     PacketEnd,
     /// A pointer to the first byte of the metadata before the packet.
     PacketMeta,
-    /// A socket pointer that may be null.
+    /// A pointer to a socket of any state, which may be null.
     Socket,
+    /// A pointer to a full socket.
+    FullSocket,
+    /// A pointer to a full socket, which may be null.
+    FullSocketOrNull,
     /// A pointer to flow dissector keys.
     FlowKeys,
 }
@@ -43,12 +50,14 @@ pub enum ContextField {
     Xdp(XdpField),
     /// Of `struct __sk_buff`.
     Skb(SkbField),
+    /// Of the context of a type that is proven only.
+    Plain(&'static PlainField),
 }
 
 macro_rules! context_fields {
     ($(#[$enum_doc:meta])* $table:ident, $bytes:literal;
      $( $(#[$doc:meta])* $name:ident = $text:literal, $offset:literal, $size:literal, $kind:ident,
-        $tc:ident, $filter:ident; )+) => {
+        $tc:ident, $filter:ident, $cgroup:ident, $lwt:ident, $stream:ident, $dissector:ident; )+) => {
         $(#[$enum_doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum $table { $( $(#[$doc])* $name, )+ }
@@ -73,6 +82,19 @@ macro_rules! context_fields {
                         match self { $( $table::$name => FieldAccess::$tc, )+ }
                     }
                     ProgramType::SocketFilter => match self { $( $table::$name => FieldAccess::$filter, )+ },
+                    ProgramType::CgroupSkb => match self { $( $table::$name => FieldAccess::$cgroup, )+ },
+                    ProgramType::LwtIn
+                    | ProgramType::LwtOut
+                    | ProgramType::LwtXmit
+                    | ProgramType::LwtSeg6Local => match self { $( $table::$name => FieldAccess::$lwt, )+ },
+                    ProgramType::SkSkb => match self { $( $table::$name => FieldAccess::$stream, )+ },
+                    ProgramType::FlowDissector => match self { $( $table::$name => FieldAccess::$dissector, )+ },
+                    ProgramType::SkMsg
+                    | ProgramType::SkLookup
+                    | ProgramType::SkReuseport
+                    | ProgramType::SockOps
+                    | ProgramType::CgroupSock
+                    | ProgramType::CgroupSockAddr => FieldAccess::None,
                 }
             }
             /// The field that holds the byte at this offset of the program's view.
@@ -85,103 +107,112 @@ macro_rules! context_fields {
 }
 
 context_fields! {
-    /// Fields of `struct xdp_md`. The last two columns are the same: only XDP programs see it.
+    /// Fields of `struct xdp_md`. The first column is for XDP programs, who alone see it.
     XdpField, 24;
     /// Start of the packet.
-    Data = "data", 0, 4, PacketStart, Read, None;
+    Data = "data", 0, 4, PacketStart, Read, None, None, None, None, None;
     /// End of the packet.
-    DataEnd = "data_end", 4, 4, PacketEnd, Read, None;
+    DataEnd = "data_end", 4, 4, PacketEnd, Read, None, None, None, None, None;
     /// Start of the metadata before the packet.
-    DataMeta = "data_meta", 8, 4, PacketMeta, Read, None;
+    DataMeta = "data_meta", 8, 4, PacketMeta, Read, None, None, None, None, None;
     /// Port the packet came in by.
-    IngressIfindex = "ingress_ifindex", 12, 4, Number, Read, None;
+    IngressIfindex = "ingress_ifindex", 12, 4, Number, Read, None, None, None, None, None;
     /// Receive queue of that port.
-    RxQueueIndex = "rx_queue_index", 16, 4, Number, Read, None;
+    RxQueueIndex = "rx_queue_index", 16, 4, Number, Read, None, None, None, None, None;
     /// Port the packet leaves by; only programs attached to a device map may read it.
-    EgressIfindex = "egress_ifindex", 20, 4, Number, None, None;
+    EgressIfindex = "egress_ifindex", 20, 4, Number, None, None, None, None, None, None;
 }
 
 context_fields! {
-    /// Fields of `struct __sk_buff`: what tc programs may do, and what socket filters may.
+    /// Fields of `struct __sk_buff`: what programs may do of tc, socket filters, cgroups, lightweight tunnels,
+    /// socket streams, and the flow dissector.
     SkbField, 192;
     /// Bytes of the packet, from the link layer on.
-    Len = "len", 0, 4, Number, Read, Read;
+    Len = "len", 0, 4, Number, Read, Read, Read, Read, Read, None;
     /// `PACKET_HOST` and the like.
-    PktType = "pkt_type", 4, 4, Number, Read, Read;
+    PktType = "pkt_type", 4, 4, Number, Read, Read, Read, Read, Read, None;
     /// A mark that programs share.
-    Mark = "mark", 8, 4, Number, ReadWrite, Read;
+    Mark = "mark", 8, 4, Number, ReadWrite, Read, ReadWrite, ReadWrite, None, None;
     /// Queue of the device, plus one.
-    QueueMapping = "queue_mapping", 12, 4, Number, ReadWrite, Read;
+    QueueMapping = "queue_mapping", 12, 4, Number, ReadWrite, Read, Read, Read, Read, None;
     /// EtherType, in network byte order.
-    Protocol = "protocol", 16, 4, Number, Read, Read;
+    Protocol = "protocol", 16, 4, Number, Read, Read, Read, Read, Read, None;
     /// 1 when a VLAN tag stands beside the packet.
-    VlanPresent = "vlan_present", 20, 4, Number, Read, Read;
+    VlanPresent = "vlan_present", 20, 4, Number, Read, Read, Read, Read, Read, None;
     /// That tag's control information.
-    VlanTci = "vlan_tci", 24, 4, Number, Read, Read;
+    VlanTci = "vlan_tci", 24, 4, Number, Read, Read, Read, Read, Read, None;
     /// That tag's EtherType, in network byte order.
-    VlanProto = "vlan_proto", 28, 4, Number, Read, Read;
+    VlanProto = "vlan_proto", 28, 4, Number, Read, Read, Read, Read, Read, None;
     /// Class priority, as for qdiscs.
-    Priority = "priority", 32, 4, Number, ReadWrite, Read;
+    Priority = "priority", 32, 4, Number, ReadWrite, Read, ReadWrite, ReadWrite, ReadWrite, None;
     /// Port the packet came in by.
-    IngressIfindex = "ingress_ifindex", 36, 4, Number, Read, Read;
+    IngressIfindex = "ingress_ifindex", 36, 4, Number, Read, Read, Read, Read, Read, None;
     /// Port the packet is at.
-    Ifindex = "ifindex", 40, 4, Number, Read, Read;
+    Ifindex = "ifindex", 40, 4, Number, Read, Read, Read, Read, Read, None;
     /// Traffic control index.
-    TcIndex = "tc_index", 44, 4, Number, ReadWrite, Read;
+    TcIndex = "tc_index", 44, 4, Number, ReadWrite, Read, Read, Read, ReadWrite, None;
     /// Five words that programs of one chain share.
-    Cb = "cb", 48, 20, Number, ReadWrite, ReadWrite;
+    Cb = "cb", 48, 20, Number, ReadWrite, ReadWrite, ReadWrite, ReadWrite, Read, None;
     /// Flow hash.
-    Hash = "hash", 68, 4, Number, Read, Read;
+    Hash = "hash", 68, 4, Number, Read, Read, Read, Read, Read, None;
     /// Class that the classifier chose.
-    TcClassid = "tc_classid", 72, 4, Number, ReadWrite, None;
+    TcClassid = "tc_classid", 72, 4, Number, ReadWrite, None, None, None, None, None;
     /// Start of the packet.
-    Data = "data", 76, 4, PacketStart, Read, None;
+    Data = "data", 76, 4, PacketStart, Read, None, Read, Read, Read, Read;
     /// End of the packet.
-    DataEnd = "data_end", 80, 4, PacketEnd, Read, None;
+    DataEnd = "data_end", 80, 4, PacketEnd, Read, None, Read, Read, Read, Read;
     /// NAPI id of the queue; 0 here.
-    NapiId = "napi_id", 84, 4, Number, Read, Read;
+    NapiId = "napi_id", 84, 4, Number, Read, Read, Read, Read, Read, None;
     /// Socket's address family.
-    Family = "family", 88, 4, Number, None, None;
+    Family = "family", 88, 4, Number, None, None, Read, None, Read, None;
     /// Socket's remote address.
-    RemoteIp4 = "remote_ip4", 92, 4, Number, None, None;
+    RemoteIp4 = "remote_ip4", 92, 4, Number, None, None, Read, None, Read, None;
     /// Socket's local address.
-    LocalIp4 = "local_ip4", 96, 4, Number, None, None;
+    LocalIp4 = "local_ip4", 96, 4, Number, None, None, Read, None, Read, None;
     /// Socket's remote address.
-    RemoteIp6 = "remote_ip6", 100, 16, Number, None, None;
+    RemoteIp6 = "remote_ip6", 100, 16, Number, None, None, Read, None, Read, None;
     /// Socket's local address.
-    LocalIp6 = "local_ip6", 116, 16, Number, None, None;
+    LocalIp6 = "local_ip6", 116, 16, Number, None, None, Read, None, Read, None;
     /// Socket's remote port.
-    RemotePort = "remote_port", 132, 4, Number, None, None;
+    RemotePort = "remote_port", 132, 4, Number, None, None, Read, None, Read, None;
     /// Socket's local port.
-    LocalPort = "local_port", 136, 4, Number, None, None;
+    LocalPort = "local_port", 136, 4, Number, None, None, Read, None, Read, None;
     /// Start of the metadata before the packet.
-    DataMeta = "data_meta", 140, 4, PacketMeta, Read, None;
+    DataMeta = "data_meta", 140, 4, PacketMeta, Read, None, None, None, None, None;
     /// Flow dissector keys.
-    FlowKeys = "flow_keys", 144, 8, FlowKeys, None, None;
+    FlowKeys = "flow_keys", 144, 8, FlowKeys, None, None, None, None, None, Read;
     /// Delivery or receive time, ns.
-    Tstamp = "tstamp", 152, 8, Number, ReadWrite, None;
+    Tstamp = "tstamp", 152, 8, Number, ReadWrite, None, ReadWrite, None, None, None;
     /// Bytes on the wire.
-    WireLen = "wire_len", 160, 4, Number, Read, None;
+    WireLen = "wire_len", 160, 4, Number, Read, None, None, None, None, None;
     /// Segments of a GSO packet; 0 here.
-    GsoSegs = "gso_segs", 164, 4, Number, Read, Read;
+    GsoSegs = "gso_segs", 164, 4, Number, Read, Read, Read, Read, Read, None;
     /// The socket; null here.
-    Sk = "sk", 168, 8, Socket, Read, Read;
+    Sk = "sk", 168, 8, Socket, Read, Read, Read, Read, Read, None;
     /// Segment size of a GSO packet; 0 here.
-    GsoSize = "gso_size", 176, 4, Number, Read, Read;
+    GsoSize = "gso_size", 176, 4, Number, Read, Read, Read, Read, Read, None;
     /// Which clock `tstamp` is of.
-    TstampType = "tstamp_type", 180, 1, Number, Read, None;
+    TstampType = "tstamp_type", 180, 1, Number, Read, None, None, None, None, None;
     /// Hardware receive time, ns; 0 here.
-    Hwtstamp = "hwtstamp", 184, 8, Number, Read, None;
+    Hwtstamp = "hwtstamp", 184, 8, Number, Read, None, Read, None, None, None;
 }
 
 impl ContextField {
     /// The field of this program type's context that holds the byte at `offset`.
     pub fn at(program: ProgramType, offset: u32) -> Option<ContextField> {
-        match program {
-            ProgramType::Xdp => XdpField::at(offset).map(ContextField::Xdp),
-            ProgramType::SchedCls | ProgramType::SchedAct | ProgramType::SocketFilter => {
-                SkbField::at(offset).map(ContextField::Skb)
-            }
+        match program.view() {
+            View::Xdp => XdpField::at(offset).map(ContextField::Xdp),
+            View::Skb => SkbField::at(offset).map(ContextField::Skb),
+            view => PlainField::at(view, offset).map(ContextField::Plain),
+        }
+    }
+
+    /// Every field of this program type's context, by offset.
+    pub fn all(program: ProgramType) -> Vec<ContextField> {
+        match program.view() {
+            View::Xdp => XdpField::ALL.iter().map(|field| ContextField::Xdp(*field)).collect(),
+            View::Skb => SkbField::ALL.iter().map(|field| ContextField::Skb(*field)).collect(),
+            view => PlainField::of(view).map(ContextField::Plain).collect(),
         }
     }
 
@@ -190,6 +221,7 @@ impl ContextField {
         match self {
             ContextField::Xdp(field) => field.offset(),
             ContextField::Skb(field) => field.offset(),
+            ContextField::Plain(field) => field.offset,
         }
     }
 
@@ -198,6 +230,7 @@ impl ContextField {
         match self {
             ContextField::Xdp(field) => field.size(),
             ContextField::Skb(field) => field.size(),
+            ContextField::Plain(field) => field.size,
         }
     }
 
@@ -206,32 +239,42 @@ impl ContextField {
         self.offset() + self.size()
     }
 
-    /// Whether a program of this type may read `size` at `offset`, which lies inside the field and
-    /// is a multiple of the size (`xdp_is_valid_access`, `bpf_skb_is_valid_access`).
-    pub fn may_read(self, program: ProgramType, offset: u32, size: Size) -> bool {
+    /// Whether a program of this type, attached there, may read `size` at `offset`, which lies inside the
+    /// field and is a multiple of the size (`xdp_is_valid_access`, `bpf_skb_is_valid_access`).
+    pub fn may_read(self, program: ProgramType, attach: AttachType, offset: u32, size: Size) -> bool {
         let whole = offset == self.offset() && size.bytes() == self.size();
         let sized = match self {
+            // A program on a device map alone knows where the packet leaves.
+            ContextField::Xdp(XdpField::EgressIfindex) => {
+                return attach == AttachType::XdpDevmap && size == Size::W;
+            }
             ContextField::Xdp(_) => size == Size::W,
             // Any size up to 8: the words of `cb` count as one piece of memory.
             ContextField::Skb(SkbField::Cb) => true,
-            ContextField::Skb(SkbField::RemoteIp6 | SkbField::LocalIp6) => size == Size::W,
+            ContextField::Skb(
+                SkbField::RemoteIp4 | SkbField::LocalIp4 | SkbField::RemoteIp6 | SkbField::LocalIp6,
+            ) => size == Size::W,
             ContextField::Skb(_) => match self.kind() {
                 FieldKind::Number => whole || self.size() == 4 && size.bytes() < 4,
                 FieldKind::PacketStart
                 | FieldKind::PacketEnd
                 | FieldKind::PacketMeta
                 | FieldKind::Socket
+                | FieldKind::FullSocket
+                | FieldKind::FullSocketOrNull
                 | FieldKind::FlowKeys => whole,
             },
+            ContextField::Plain(field) => return field.may_read(attach, offset, size.bytes()),
         };
         self.access(program) != FieldAccess::None && sized
     }
 
-    /// Whether a program of this type may write `size` in it, aligned to the size.
-    pub fn may_write(self, program: ProgramType, size: Size) -> bool {
+    /// Whether a program of this type, attached there, may write `size` at `offset`, likewise.
+    pub fn may_write(self, program: ProgramType, attach: AttachType, offset: u32, size: Size) -> bool {
         let sized = match self {
             ContextField::Skb(SkbField::Cb) => true,
             ContextField::Xdp(_) | ContextField::Skb(_) => size.bytes() == self.size(),
+            ContextField::Plain(field) => return field.may_write(attach, offset, size.bytes()),
         };
         self.access(program) == FieldAccess::ReadWrite && sized
     }
@@ -241,14 +284,17 @@ impl ContextField {
         match self {
             ContextField::Xdp(field) => field.kind(),
             ContextField::Skb(field) => field.kind(),
+            ContextField::Plain(field) => field.kind,
         }
     }
 
-    /// What this program type may do with it.
+    /// What this program type may do with it; of fields that are proven only [`ContextField::may_read`] and
+    /// [`ContextField::may_write`] know more.
     pub const fn access(self, program: ProgramType) -> FieldAccess {
         match self {
             ContextField::Xdp(field) => field.access(program),
             ContextField::Skb(field) => field.access(program),
+            ContextField::Plain(_) => FieldAccess::Read,
         }
     }
 
@@ -257,6 +303,7 @@ impl ContextField {
         match self {
             ContextField::Xdp(field) => field.name(),
             ContextField::Skb(field) => field.name(),
+            ContextField::Plain(field) => field.name,
         }
     }
 }

@@ -4,7 +4,8 @@
 //! again, and the virtual machine has a body for each row. Signatures follow the kernel's
 //! `struct bpf_func_proto` rows in net/core/filter.c and kernel/bpf/helpers.c.
 
-use crate::program::ProgramType;
+use super::offer;
+use super::program_type::{AttachType, ProgramType};
 
 /// What an argument must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,12 +17,16 @@ pub enum Arg {
     DontCare,
     /// The program's context (`ARG_PTR_TO_CTX`).
     Context,
+    /// The same, or null (`ARG_PTR_TO_CTX_OR_NULL`).
+    ContextOrNull,
     /// A map of the program, known at verification (`ARG_CONST_MAP_PTR`).
     Map,
     /// Readable memory of the map's key size (`ARG_PTR_TO_MAP_KEY`).
     MapKey,
     /// Readable memory of the map's value size (`ARG_PTR_TO_MAP_VALUE`).
     MapValue,
+    /// The same, or null (`ARG_PTR_TO_MAP_VALUE_OR_NULL`).
+    MapValueOrNull,
     /// Writable memory of the map's value size, which the helper fills.
     UninitMapValue,
     /// Readable memory; the next argument is its size (`ARG_PTR_TO_MEM | MEM_RDONLY`).
@@ -46,7 +51,11 @@ pub enum Arg {
     Timer,
     /// A socket of any kind (`ARG_PTR_TO_BTF_ID_SOCK_COMMON`).
     Socket,
-    /// The same, which was looked up and is given back (`OBJ_RELEASE`).
+    /// The same, or null.
+    SocketOrNull,
+    /// A full socket, or null (`ARG_PTR_TO_SOCKET_OR_NULL`).
+    FullSocketOrNull,
+    /// A socket of any kind which was looked up and is given back (`OBJ_RELEASE`).
     SocketReleased,
     /// A function of the program (`ARG_PTR_TO_FUNC`).
     Callback,
@@ -101,6 +110,8 @@ pub enum Returns {
     Void,
     /// A pointer to a value of the map argument (for a map of maps: to the inner map), or null.
     MapValueOrNull,
+    /// A pointer to a value of the map argument.
+    MapValue,
     /// A full socket, or null; it must be released when it was looked up.
     SocketOrNull,
     /// A socket of any state (a request's, one in time-wait), or null; likewise.
@@ -131,12 +142,25 @@ impl Offered {
     pub(super) const TC_FILTER: Offered = Offered(6);
     pub(super) const ALL: Offered = Offered(7);
 
-    /// Whether programs of this type may call it.
-    pub const fn to(self, program: ProgramType) -> bool {
+    /// Whether programs of this type are among them; of the types that weir does not attach, whether all are.
+    pub(super) const fn to(self, program: ProgramType) -> bool {
         let bit = match program {
             ProgramType::Xdp => 1,
             ProgramType::SchedCls | ProgramType::SchedAct => 2,
             ProgramType::SocketFilter => 4,
+            ProgramType::CgroupSkb
+            | ProgramType::LwtIn
+            | ProgramType::LwtOut
+            | ProgramType::LwtXmit
+            | ProgramType::LwtSeg6Local
+            | ProgramType::SkSkb
+            | ProgramType::FlowDissector
+            | ProgramType::SkMsg
+            | ProgramType::SkLookup
+            | ProgramType::SkReuseport
+            | ProgramType::SockOps
+            | ProgramType::CgroupSock
+            | ProgramType::CgroupSockAddr => return self.0 == Offered::ALL.0,
         };
         self.0 & bit != 0
     }
@@ -146,6 +170,7 @@ macro_rules! helpers {
     (@flag packet packet) => { true };
     (@flag gpl gpl) => { true };
     (@flag takes takes) => { true };
+    (@flag proven proven) => { true };
     (@flag $wanted:ident $other:ident) => { false };
     ($( $(#[$doc:meta])* $name:ident = $number:literal, $text:literal,
         [$($arg:ident),*] -> $returns:ident, $offered:ident $(, $flag:ident)*; )+) => {
@@ -163,12 +188,15 @@ macro_rules! helpers {
             }
             /// The name in C, such as `bpf_map_lookup_elem`.
             pub const fn name(self) -> &'static str { match self { $( Helper::$name => $text, )+ } }
-            /// What its arguments must be; those after the last are not looked at.
+            /// What its arguments must be, of most programs; those after the last are not looked at.
             pub const fn args(self) -> &'static [Arg] { match self { $( Helper::$name => &[$(Arg::$arg),*], )+ } }
             /// What it answers.
             pub const fn returns(self) -> Returns { match self { $( Helper::$name => Returns::$returns, )+ } }
-            /// Who may call it.
-            pub const fn offered(self) -> Offered { match self { $( Helper::$name => Offered::$offered, )+ } }
+            const fn offered(self) -> Offered { match self { $( Helper::$name => Offered::$offered, )+ } }
+            /// Whether calls of it are proven and cannot be run here.
+            pub const fn proven_only(self) -> bool {
+                match self { $( Helper::$name => false $(|| helpers!(@flag proven $flag))*, )+ }
+            }
             /// Whether it may move the packet, so that pointers into it are stale afterwards.
             pub const fn changes_packet(self) -> bool {
                 match self { $( Helper::$name => false $(|| helpers!(@flag packet $flag))*, )+ }
@@ -183,6 +211,38 @@ macro_rules! helpers {
             }
         }
     };
+}
+
+impl Helper {
+    /// Whether programs of this type, attached there, may call it.
+    pub fn offered_to(self, program: ProgramType, attach: AttachType) -> bool {
+        offer::offered(self, program, attach, self.offered().to(program))
+    }
+
+    /// What its arguments must be when a program of this type calls it: a few take something else then.
+    pub const fn args_of(self, program: ProgramType) -> &'static [Arg] {
+        match (self, program) {
+            (Helper::GetSocketCookie, ProgramType::SkReuseport) => &[Arg::SocketOrNull],
+            (Helper::SkAssign, ProgramType::SkLookup) => {
+                &[Arg::Context, Arg::FullSocketOrNull, Arg::Anything]
+            }
+            (Helper::SkStorageGet, ProgramType::CgroupSock) => {
+                &[Arg::Map, Arg::Context, Arg::MapValueOrNull, Arg::Anything]
+            }
+            // The packet's class where there is one, else that of the running task.
+            (
+                Helper::GetCgroupClassid,
+                ProgramType::SchedCls
+                | ProgramType::SchedAct
+                | ProgramType::LwtIn
+                | ProgramType::LwtOut
+                | ProgramType::LwtXmit
+                | ProgramType::LwtSeg6Local,
+            ) => &[Arg::Context],
+            (Helper::GetCgroupClassid, _) => &[],
+            _ => self.args(),
+        }
+    }
 }
 
 helpers! {
@@ -270,12 +330,32 @@ helpers! {
     GetSocketUid = 47, "bpf_get_socket_uid", [Context] -> Integer, TC_FILTER;
     /// Sets the flow hash.
     SetHash = 48, "bpf_set_hash", [Context, Anything] -> Integer, TC;
+    /// Sets an option of the socket.
+    Setsockopt = 49, "bpf_setsockopt", [Context, Anything, Anything, Mem, Size] -> Integer, NONE, proven;
     /// Makes or takes room between two layers.
     SkbAdjustRoom = 50, "bpf_skb_adjust_room", [Context, Anything, Anything, Anything] -> Integer, TC, packet;
     /// Names the map entry that the verdict redirects to.
     RedirectMap = 51, "bpf_redirect_map", [Map, Anything, Anything] -> Integer, XDP;
+    /// Names the socket of a map that the stream's data goes to.
+    SkRedirectMap = 52, "bpf_sk_redirect_map", [Context, Map, Anything, Anything] -> Integer, NONE, proven;
+    /// Puts the socket into a map.
+    SockMapUpdate = 53, "bpf_sock_map_update", [Context, Map, MapKey, Anything] -> Integer, NONE, takes, proven;
     /// Moves the start of the metadata.
     XdpAdjustMeta = 54, "bpf_xdp_adjust_meta", [Context, Anything] -> Integer, XDP, packet;
+    /// Reads an option of the socket.
+    Getsockopt = 57, "bpf_getsockopt", [Context, Anything, Anything, UninitMem, Size] -> Integer, NONE, proven;
+    /// Chooses what the socket tells of itself.
+    SockOpsCbFlagsSet = 59, "bpf_sock_ops_cb_flags_set", [Context, Anything] -> Integer, NONE, proven;
+    /// Names the socket of a map that the message goes to.
+    MsgRedirectMap = 60, "bpf_msg_redirect_map", [Context, Map, Anything, Anything] -> Integer, NONE, proven;
+    /// Says how many bytes the verdict is for.
+    MsgApplyBytes = 61, "bpf_msg_apply_bytes", [Context, Anything] -> Integer, NONE, proven;
+    /// Waits until there are so many bytes.
+    MsgCorkBytes = 62, "bpf_msg_cork_bytes", [Context, Anything] -> Integer, NONE, proven;
+    /// Makes bytes of the message directly accessible.
+    MsgPullData = 63, "bpf_msg_pull_data", [Context, Anything, Anything, Anything] -> Integer, NONE, packet, proven;
+    /// Binds the socket to an address.
+    Bind = 64, "bpf_bind", [Context, Mem, Size] -> Integer, NONE, proven;
     /// Moves the end of the packet.
     XdpAdjustTail = 65, "bpf_xdp_adjust_tail", [Context, Anything] -> Integer, XDP, packet;
     /// A state of the packet's IPsec path; there is none here.
@@ -284,8 +364,28 @@ helpers! {
     SkbLoadBytesRelative = 68, "bpf_skb_load_bytes_relative", [Context, Anything, UninitMem, Size, Anything] -> Integer, TC_FILTER;
     /// Looks the route and the neighbour up.
     FibLookup = 69, "bpf_fib_lookup", [Context, MemReadWrite, Size, Anything] -> Integer, XDP_TC, gpl;
+    /// Puts the socket into a map.
+    SockHashUpdate = 70, "bpf_sock_hash_update", [Context, Map, MapKey, Anything] -> Integer, NONE, takes, proven;
+    /// Names the socket of a map that the message goes to.
+    MsgRedirectHash = 71, "bpf_msg_redirect_hash", [Context, Map, MapKey, Anything] -> Integer, NONE, proven;
+    /// Names the socket of a map that the stream's data goes to.
+    SkRedirectHash = 72, "bpf_sk_redirect_hash", [Context, Map, MapKey, Anything] -> Integer, NONE, proven;
+    /// Puts a header before the packet.
+    LwtPushEncap = 73, "bpf_lwt_push_encap", [Context, Anything, Mem, Size] -> Integer, NONE, packet, proven;
+    /// Writes into the segment routing header.
+    LwtSeg6StoreBytes = 74, "bpf_lwt_seg6_store_bytes", [Context, Anything, Mem, Size] -> Integer, NONE, packet, proven;
+    /// Makes or takes room in the segment routing header.
+    LwtSeg6AdjustSrh = 75, "bpf_lwt_seg6_adjust_srh", [Context, Anything, Anything] -> Integer, NONE, packet, proven;
+    /// Does a segment routing action.
+    LwtSeg6Action = 76, "bpf_lwt_seg6_action", [Context, Anything, Mem, Size] -> Integer, NONE, packet, proven;
     /// The sender's cgroup; always 0 here.
     SkbCgroupId = 79, "bpf_skb_cgroup_id", [Context] -> Integer, TC;
+    /// The running task's cgroup; always 0 here.
+    GetCurrentCgroupId = 80, "bpf_get_current_cgroup_id", [] -> Integer, ALL;
+    /// The storage that a cgroup has for the program.
+    GetLocalStorage = 81, "bpf_get_local_storage", [Map, Anything] -> MapValue, NONE, proven;
+    /// Names the socket of a map that the packet goes to.
+    SkSelectReuseport = 82, "bpf_sk_select_reuseport", [Context, Map, MapKey, Anything] -> Integer, NONE, proven;
     /// A cgroup above the sender's; always 0 here.
     SkbAncestorCgroupId = 83, "bpf_skb_ancestor_cgroup_id", [Context, Anything] -> Integer, TC;
     /// Looks a TCP socket up; none is ever found here.
@@ -297,9 +397,13 @@ helpers! {
     /// Puts a value into a queue, stack or bloom filter.
     MapPushElem = 87, "bpf_map_push_elem", [Map, MapValue, Anything] -> Integer, ALL, takes;
     /// Takes a value out of a queue or stack.
-    MapPopElem = 88, "bpf_map_pop_elem", [Map, UninitMapValue] -> Integer, ALL, takes;
+    MapPopElem = 88, "bpf_map_pop_elem", [Map, UninitMapValue] -> Integer, ALL;
     /// Reads the next value of a queue or stack, or asks a bloom filter.
-    MapPeekElem = 89, "bpf_map_peek_elem", [Map, UninitMapValue] -> Integer, ALL, takes;
+    MapPeekElem = 89, "bpf_map_peek_elem", [Map, UninitMapValue] -> Integer, ALL;
+    /// Makes room in the message.
+    MsgPushData = 90, "bpf_msg_push_data", [Context, Anything, Anything, Anything] -> Integer, NONE, packet, proven;
+    /// Takes bytes out of the message.
+    MsgPopData = 91, "bpf_msg_pop_data", [Context, Anything, Anything, Anything] -> Integer, NONE, packet, proven;
     /// Takes the lock inside a map value.
     SpinLock = 93, "bpf_spin_lock", [SpinLock] -> Void, ALL;
     /// Lets the lock go.
@@ -320,14 +424,26 @@ helpers! {
     Strtol = 105, "bpf_strtol", [Mem, Size, Anything, Long] -> Integer, ALL;
     /// Reads a number from text.
     Strtoul = 106, "bpf_strtoul", [Mem, Size, Anything, Long] -> Integer, ALL;
+    /// What a socket has of a map's storage; no socket is ever found here.
+    SkStorageGet = 107, "bpf_sk_storage_get", [Map, Socket, MapValueOrNull, Anything] -> MapValueOrNull, TC;
+    /// Takes it away.
+    SkStorageDelete = 108, "bpf_sk_storage_delete", [Map, Socket] -> Integer, TC;
     /// Makes a SYN cookie for a listening socket.
     TcpGenSyncookie = 110, "bpf_tcp_gen_syncookie", [Socket, Mem, Size, Mem, Size] -> Integer, XDP_TC, takes, gpl;
     /// Kernel ticks since boot.
     Jiffies64 = 118, "bpf_jiffies64", [] -> Integer, ALL;
+    /// The network namespace's cookie; that of the first one here.
+    GetNetnsCookie = 122, "bpf_get_netns_cookie", [ContextOrNull] -> Integer, TC_FILTER;
+    /// A cgroup above the running task's; always 0 here.
+    GetCurrentAncestorCgroupId = 123, "bpf_get_current_ancestor_cgroup_id", [Anything] -> Integer, ALL;
     /// Gives the packet to a socket.
     SkAssign = 124, "bpf_sk_assign", [Context, Socket, Anything] -> Integer, TC;
     /// Nanoseconds since boot, time asleep included.
     KtimeGetBootNs = 125, "bpf_ktime_get_boot_ns", [] -> Integer, ALL;
+    /// A socket's cgroup; no socket is ever found here.
+    SkCgroupId = 128, "bpf_sk_cgroup_id", [Socket] -> Integer, NONE;
+    /// A cgroup above a socket's; no socket is ever found here.
+    SkAncestorCgroupId = 129, "bpf_sk_ancestor_cgroup_id", [Socket, Anything] -> Integer, NONE;
     /// Copies a record into a ring buffer.
     RingbufOutput = 130, "bpf_ringbuf_output", [Map, Mem, SizeOrZero, Anything] -> Integer, ALL;
     /// Reserves a record in a ring buffer.
@@ -340,6 +456,12 @@ helpers! {
     RingbufQuery = 134, "bpf_ringbuf_query", [Map, Anything] -> Integer, ALL;
     /// Changes how many checksums were verified.
     CsumLevel = 135, "bpf_csum_level", [Context, Anything] -> Integer, TC;
+    /// Reads an option of the TCP header.
+    LoadHdrOpt = 142, "bpf_load_hdr_opt", [Context, MemReadWrite, Size, Anything] -> Integer, NONE, proven;
+    /// Writes an option of the TCP header.
+    StoreHdrOpt = 143, "bpf_store_hdr_opt", [Context, Mem, Size, Anything] -> Integer, NONE, packet, proven;
+    /// Makes room for an option of the TCP header.
+    ReserveHdrOpt = 144, "bpf_reserve_hdr_opt", [Context, Anything, Anything] -> Integer, NONE, proven;
     /// The sender's cgroup class; always 0 here.
     SkbCgroupClassid = 151, "bpf_skb_cgroup_classid", [Context] -> Integer, TC;
     /// Redirects to a port, the neighbour filled in.
@@ -366,6 +488,10 @@ helpers! {
     Loop = 181, "bpf_loop", [Anything, Callback, StackOrNull, Anything] -> Integer, ALL;
     /// Compares text with a constant.
     Strncmp = 182, "bpf_strncmp", [Mem, Size, ConstStr] -> Integer, ALL;
+    /// What the system call will answer.
+    GetRetval = 186, "bpf_get_retval", [] -> Integer, NONE, proven;
+    /// Changes what the system call will answer.
+    SetRetval = 187, "bpf_set_retval", [Anything] -> Integer, NONE, proven;
     /// Bytes of the packet, all its buffers together.
     XdpGetBuffLen = 188, "bpf_xdp_get_buff_len", [Context] -> Integer, XDP;
     /// Copies bytes out of the packet.

@@ -5,6 +5,7 @@
 //! are not here are refused by name.
 
 use super::helper::{Arg, Helper, Offered, Returns};
+use super::program_type::{AttachType, ProgramType};
 
 macro_rules! kfuncs {
     ($( $(#[$doc:meta])* $name:ident = $number:literal, $text:literal,
@@ -27,8 +28,7 @@ macro_rules! kfuncs {
             pub const fn args(self) -> &'static [Arg] { match self { $( Kfunc::$name => &[$(Arg::$arg),*], )+ } }
             /// What it answers.
             pub const fn returns(self) -> Returns { match self { $( Kfunc::$name => Returns::$returns, )+ } }
-            /// Who may call it.
-            pub const fn offered(self) -> Offered { match self { $( Kfunc::$name => Offered::$offered, )+ } }
+            const fn offered(self) -> Offered { match self { $( Kfunc::$name => Offered::$offered, )+ } }
         }
     };
 }
@@ -71,6 +71,23 @@ impl Kfunc {
     pub fn named(name: &str) -> Option<Kfunc> {
         Kfunc::ALL.iter().copied().find(|kfunc| kfunc.name() == name)
     }
+
+    /// Whether programs of this type may call it.
+    pub const fn offered_to(self, program: ProgramType) -> bool {
+        match (self, program) {
+            // `bpf_kfunc_set_skb` is for all types whose packets are skbs.
+            (
+                Kfunc::DynptrFromSkb,
+                ProgramType::CgroupSkb
+                | ProgramType::LwtIn
+                | ProgramType::LwtOut
+                | ProgramType::LwtXmit
+                | ProgramType::LwtSeg6Local
+                | ProgramType::SkSkb,
+            ) => true,
+            _ => self.offered().to(program),
+        }
+    }
 }
 
 /// What a call instruction calls outside of the program.
@@ -91,10 +108,10 @@ impl Callee {
         }
     }
 
-    /// What its arguments must be.
-    pub const fn args(self) -> &'static [Arg] {
+    /// What its arguments must be when a program of this type calls it.
+    pub const fn args(self, program: ProgramType) -> &'static [Arg] {
         match self {
-            Callee::Helper(helper) => helper.args(),
+            Callee::Helper(helper) => helper.args_of(program),
             Callee::Kfunc(kfunc) => kfunc.args(),
         }
     }
@@ -107,11 +124,11 @@ impl Callee {
         }
     }
 
-    /// Who may call it.
-    pub const fn offered(self) -> Offered {
+    /// Whether programs of this type, attached there, may call it.
+    pub fn offered_to(self, program: ProgramType, attach: AttachType) -> bool {
         match self {
-            Callee::Helper(helper) => helper.offered(),
-            Callee::Kfunc(kfunc) => kfunc.offered(),
+            Callee::Helper(helper) => helper.offered_to(program, attach),
+            Callee::Kfunc(kfunc) => kfunc.offered_to(program),
         }
     }
 

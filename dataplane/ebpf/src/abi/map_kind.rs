@@ -57,8 +57,14 @@ map_kinds! {
     Cpumap = 16, "BPF_MAP_TYPE_CPUMAP", "cpumap";
     /// AF_XDP sockets to redirect to.
     Xskmap = 17, "BPF_MAP_TYPE_XSKMAP", "xskmap";
-    /// Sockets by key; created, always empty here.
+    /// Sockets, by key; created, always empty here.
     Sockhash = 18, "BPF_MAP_TYPE_SOCKHASH", "sockhash";
+    /// What cgroups keep for a program; created, always empty here.
+    CgroupStorage = 19, "BPF_MAP_TYPE_CGROUP_STORAGE", "cgroup_storage";
+    /// Sockets that listen on one port; created, always empty here.
+    ReuseportSockarray = 20, "BPF_MAP_TYPE_REUSEPORT_SOCKARRAY", "reuseport_sockarray";
+    /// The same as cgroup storage with a value for each worker; created, always empty here.
+    PercpuCgroupStorage = 21, "BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE", "percpu_cgroup_storage";
     /// First in, first out.
     Queue = 22, "BPF_MAP_TYPE_QUEUE", "queue";
     /// Last in, first out.
@@ -75,6 +81,8 @@ map_kinds! {
 
 impl MapKind {
     /// Whether each worker has a value of its own.
+    ///
+    /// The storage of cgroups does not count: nobody here has any.
     pub const fn is_percpu(self) -> bool {
         matches!(self, MapKind::PercpuHash | MapKind::PercpuArray | MapKind::LruPercpuHash)
     }

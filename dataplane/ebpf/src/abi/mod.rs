@@ -9,6 +9,9 @@ pub mod helper;
 pub mod kfunc;
 pub mod map_kind;
 pub mod names;
+mod offer;
+pub mod plain;
+pub mod program_type;
 pub mod verdict;
 
 pub use context::{ContextField, SkbField, XdpField};
@@ -16,6 +19,8 @@ pub use errno::Errno;
 pub use helper::Helper;
 pub use kfunc::{Callee, Kfunc};
 pub use map_kind::MapKind;
+pub use plain::PlainField;
+pub use program_type::{AttachType, PacketUse, ProgramType, Support, View};
 pub use verdict::{TcAction, XdpAction};
 
 /// Most tail calls one run may take (`MAX_TAIL_CALL_CNT`, include/linux/bpf.h).

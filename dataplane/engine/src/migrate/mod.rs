@@ -130,6 +130,9 @@ impl Carry {
             | MapKind::CgroupArray
             | MapKind::Sockmap
             | MapKind::Sockhash
+            | MapKind::CgroupStorage
+            | MapKind::ReuseportSockarray
+            | MapKind::PercpuCgroupStorage
             | MapKind::SkStorage
             | MapKind::Xskmap
             | MapKind::Ringbuf => Carry::Nothing,

@@ -116,9 +116,7 @@ impl TraceRecord {
 fn answered(kind: ProgramType, answer: i32) -> String {
     let name = match kind {
         ProgramType::Xdp => XdpAction::new(answer as u32).map(XdpAction::name),
-        ProgramType::SchedCls | ProgramType::SchedAct | ProgramType::SocketFilter => {
-            TcAction::new(answer).map(TcAction::name)
-        }
+        _ => TcAction::new(answer).map(TcAction::name),
     };
     name.map_or_else(|| answer.to_string(), str::to_owned)
 }

@@ -57,6 +57,9 @@ impl Source {
             | MapKind::CgroupArray
             | MapKind::Sockmap
             | MapKind::Sockhash
+            | MapKind::CgroupStorage
+            | MapKind::ReuseportSockarray
+            | MapKind::PercpuCgroupStorage
             | MapKind::SkStorage
             | MapKind::ArrayOfMaps
             | MapKind::HashOfMaps

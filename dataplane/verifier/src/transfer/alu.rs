@@ -218,6 +218,7 @@ impl Explorer<'_> {
             | Kind::MapKey(_)
             | Kind::Record { .. }
             | Kind::Memory { .. } => true,
+            Kind::FlowKeys => by.range.as_constant().is_some(),
             Kind::Map(_) => op == AluOp::Add && by.range.as_constant() == Some(0),
             Kind::PacketEnd | Kind::ConstDynptr | Kind::Function(_) | Kind::Socket(_) => false,
         };

@@ -1,9 +1,10 @@
 //! Arguments of helpers (`check_func_arg`, `check_mem_size_reg`, kernel/bpf/verifier.c).
 
+use weir_ebpf::abi::PacketUse;
 use weir_ebpf::abi::helper::{Arg, Helper};
 use weir_ebpf::abi::kfunc::Callee;
 use weir_ebpf::isa::Reg;
-use weir_ebpf::program::{Initial, ProgramType};
+use weir_ebpf::program::Initial;
 
 use crate::bugs::{Bug, seeded};
 use crate::explore::{Check, Explorer};
@@ -14,7 +15,7 @@ use crate::stack::{Object, View};
 use crate::transfer::alu::OFFSET_MAX;
 use crate::transfer::object::Made;
 use crate::transfer::region::Direction;
-use crate::value::{Id, Kind, MapRef, Pointer, Value};
+use crate::value::{Id, Kind, MapRef, Pointer, SocketView, Value};
 
 /// What the arguments of a call turned out to be.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,7 +68,7 @@ const KEY_KINDS: &str = "fp, pkt, pkt_meta, map_key, map_value";
 impl Explorer<'_> {
     /// Checks argument number `at` (from 0) of a helper.
     pub(crate) fn check_argument(&mut self, callee: Callee, at: usize, call: &mut Call) -> Check {
-        let args = callee.args();
+        let args = callee.args(self.program.kind);
         let reg = Reg::ARGS[at];
         if args[at] == Arg::DontCare {
             return Ok(());
@@ -90,6 +91,11 @@ impl Explorer<'_> {
                 let pointer = self.pointer_of(reg, "ctx", |kind| kind == Kind::Context)?;
                 self.check_unmoved(reg, &pointer)
             }
+            Arg::ContextOrNull if value.is_null() => Ok(()),
+            Arg::ContextOrNull => {
+                let pointer = self.pointer_of(reg, "ctx", |kind| kind == Kind::Context)?;
+                self.check_unmoved(reg, &pointer)
+            }
             Arg::Map => {
                 let pointer = self.pointer_of(reg, "map_ptr", |kind| matches!(kind, Kind::Map(_)))?;
                 if let Kind::Map(map) = pointer.kind {
@@ -99,9 +105,17 @@ impl Explorer<'_> {
                 Ok(())
             }
             Arg::MapKey => self.check_key(callee, reg, call),
-            // What goes into a map of sockets is a socket (`resolve_map_arg_type`).
-            Arg::MapValue if self.holds_sockets(call) => self.check_socket(args[at], reg, call),
+            Arg::MapValue | Arg::MapValueOrNull | Arg::UninitMapValue if self.holds_sockets(call) => {
+                if args[at] == Arg::MapValue {
+                    return self.check_socket(Arg::Socket, reg, call);
+                }
+                self.refuse(Rule::MapHelper, "invalid arg_type for sockmap/sockhash")
+            }
             Arg::MapValue => self.check_sized(callee, reg, self.value_size(call)?, READ, KEY_KINDS, call),
+            Arg::MapValueOrNull if value.is_null() => Ok(()),
+            Arg::MapValueOrNull => {
+                self.check_sized(callee, reg, self.value_size(call)?, READ, KEY_KINDS, call)
+            }
             Arg::UninitMapValue => {
                 self.check_sized(callee, reg, self.value_size(call)?, WRITE, KEY_KINDS, call)
             }
@@ -123,7 +137,10 @@ impl Explorer<'_> {
                 }
             },
             Arg::Record => self.check_record(reg, call),
-            Arg::Socket | Arg::SocketReleased => self.check_socket(args[at], reg, call),
+            Arg::SocketOrNull | Arg::FullSocketOrNull if value.is_null() => Ok(()),
+            Arg::Socket | Arg::SocketOrNull | Arg::FullSocketOrNull | Arg::SocketReleased => {
+                self.check_socket(args[at], reg, call)
+            }
             Arg::SpinLock => self.check_lock(callee, reg),
             Arg::Timer => self.check_timer(reg, call),
             Arg::Callback => {
@@ -198,9 +215,10 @@ impl Explorer<'_> {
             | Kind::Map(_)
             | Kind::ConstDynptr
             | Kind::Function(_)
+            | Kind::FlowKeys
             | Kind::Socket(_) => false,
         })?;
-        let offered = callee.takes_packet() && self.program.kind != ProgramType::SocketFilter;
+        let offered = callee.takes_packet() && self.program.kind.packet() >= PacketUse::Read;
         if pointer.kind.is_packet() && !offered {
             return self.refuse(Rule::HelperPacket, "helper access to the packet is not allowed");
         }
@@ -341,6 +359,7 @@ impl Explorer<'_> {
             | Kind::Map(_)
             | Kind::ConstDynptr
             | Kind::Function(_)
+            | Kind::FlowKeys
             | Kind::Socket(_) => {
                 let message = format!("R{regno} type={} expected=fp", pointer.text());
                 self.refuse(Rule::ArgumentType, message)
@@ -376,7 +395,7 @@ impl Explorer<'_> {
         }
         let Some(before) = at.checked_sub(1) else { return Ok(()) };
         let memory = Reg::ARGS[before];
-        let wanted = match callee.args()[before] {
+        let wanted = match callee.args(self.program.kind)[before] {
             Arg::UninitMem => WRITE,
             Arg::MemReadWrite => BOTH,
             _ => READ,
@@ -450,7 +469,16 @@ impl Explorer<'_> {
 
     fn check_socket(&mut self, arg: Arg, reg: Reg, call: &mut Call) -> Check {
         const KINDS: &str = "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_";
-        let pointer = self.pointer_of(reg, KINDS, |kind| matches!(kind, Kind::Socket(_)))?;
+        let full = arg == Arg::FullSocketOrNull;
+        let (kinds, fits): (&str, fn(Kind) -> bool) = match full {
+            true => ("sock", |kind| kind == Kind::Socket(SocketView::Full)),
+            false => (KINDS, |kind| matches!(kind, Kind::Socket(_))),
+        };
+        let nullable = matches!(arg, Arg::SocketOrNull | Arg::FullSocketOrNull);
+        let pointer = match self.read(reg)? {
+            Value::Pointer(pointer) if nullable && fits(pointer.kind) => pointer,
+            _ => self.pointer_of(reg, kinds, fits)?,
+        };
         call.socket = pointer.reference;
         if arg == Arg::SocketReleased {
             if pointer.reference == 0 {

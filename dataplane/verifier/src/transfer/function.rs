@@ -138,6 +138,9 @@ impl Explorer<'_> {
                 let message = format!("At subprogram exit the register R0 is not a scalar value ({found})");
                 return self.refuse(Rule::GlobalFunction, message);
             }
+            if self.state.frame().function == 0 {
+                self.check_answer(&answer)?;
+            }
             return Ok(Step::End);
         }
         // A function that returns nothing leaves r0 unset, and so it arrives.
@@ -161,6 +164,25 @@ impl Explorer<'_> {
         }
         self.state.set(Reg::R0, answer);
         Ok(Step::To(frame.callsite + 1))
+    }
+
+    /// What the program answers is what its type may (`check_return_code`).
+    fn check_answer(&mut self, answer: &Value) -> Check {
+        let Some((from, to)) = self.program.kind.answers(self.program.attach) else { return Ok(()) };
+        let Value::Number(number) = answer else {
+            let found = answer.text();
+            let message = format!("At program exit the register R0 is not a known value ({found})");
+            return self.refuse(Rule::ProgramReturn, message);
+        };
+        self.demand(answer);
+        let range = number.range;
+        if range.smin() >= i64::from(from) && range.smax() <= i64::from(to) {
+            return Ok(());
+        }
+        let found = bounds_text(&range);
+        let message =
+            format!("At program exit the register R0 has {found} should have been in [{from}, {to}]");
+        self.refuse(Rule::ProgramReturn, message)
     }
 
     /// Pointers into a frame that is gone become numbers. None should be left: they are neither

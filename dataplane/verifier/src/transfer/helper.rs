@@ -1,10 +1,10 @@
 //! Calls of helpers and kernel functions (`check_helper_call`, `check_kfunc_call`, kernel/bpf/verifier.c).
 
-use weir_ebpf::abi::MapKind;
 use weir_ebpf::abi::helper::{Helper, Returns};
 use weir_ebpf::abi::kfunc::{Callee, Kfunc};
 use weir_ebpf::abi::map_kind::create_flags;
 use weir_ebpf::abi::names::helper_name;
+use weir_ebpf::abi::{MapKind, PacketUse};
 use weir_ebpf::isa::Reg;
 use weir_ebpf::{MapSpec, ProgramType};
 
@@ -34,7 +34,7 @@ impl Explorer<'_> {
             return self.refuse(Rule::SpinLock, message);
         }
         let mut call = Call::default();
-        for at in 0..callee.args().len() {
+        for at in 0..callee.args(self.program.kind).len() {
             self.check_argument(callee, at, &mut call)?;
         }
         for (frame, from, to) in call.filled.into_iter().flatten().filter(|_| !seeded(Bug::HelperKeepsStack))
@@ -55,7 +55,7 @@ impl Explorer<'_> {
             Callee::Helper(helper @ (Helper::Loop | Helper::ForEachMapElem)) => {
                 self.push_callback(helper, &call)?;
             }
-            Callee::Kfunc(Kfunc::DynptrSliceRdwr) if self.program.kind == ProgramType::SocketFilter => {
+            Callee::Kfunc(Kfunc::DynptrSliceRdwr) if self.program.kind.packet() != PacketUse::ReadWrite => {
                 return self.refuse(Rule::PacketWrite, "the prog does not allow writes to packet data");
             }
             _ => {}
@@ -68,7 +68,7 @@ impl Explorer<'_> {
     fn check_map_kind(&self, helper: Helper, call: &Call) -> Check {
         if let Some(map) = call.map
             && let Some(spec) = map.spec(self.program)
-            && !compat::fits(spec.kind, helper)
+            && !compat::fits(spec.kind, helper, self.program.kind)
             && !seeded(Bug::MapKind)
         {
             let (kind, name, number) = (spec.kind as u32, helper.name(), helper as u32);
@@ -90,10 +90,10 @@ impl Explorer<'_> {
             let message = "cannot call kernel function from non-GPL compatible program";
             return self.refuse(Rule::HelperLicense, message);
         }
-        if !kfunc.offered().to(self.program.kind) {
+        if !kfunc.offered_to(self.program.kind) {
             let message = format!("calling kernel function {} is not allowed", kfunc.name());
             let mut reject = Reject::new(self.slot, Rule::KernelFunction, message);
-            let offered = ProgramType::ALL.iter().filter(|kind| kfunc.offered().to(**kind));
+            let offered = ProgramType::ALL.iter().filter(|kind| kfunc.offered_to(**kind));
             let offered: Vec<&str> = offered.map(|kind| kind.name()).collect();
             reject.help = Some(format!("{} is for programs of type {}", kfunc.name(), offered.join(", ")));
             return Err(Box::new(reject));
@@ -110,9 +110,11 @@ impl Explorer<'_> {
             return self.refuse(Rule::HelperUnknown, message);
         };
         let name = helper.name();
-        if !helper.offered().to(self.program.kind) && !seeded(Bug::HelperOfOthers) {
+        let (kind, attach) = (self.program.kind, self.program.attach);
+        if !helper.offered_to(kind, attach) && !seeded(Bug::HelperOfOthers) {
             let message = format!("program of this type cannot use helper {name}#{number}");
-            let offered = ProgramType::ALL.iter().filter(|kind| helper.offered().to(**kind));
+            let offered =
+                ProgramType::ALL.iter().filter(|kind| helper.offered_to(**kind, kind.usual_attach()));
             let offered: Vec<&str> = offered.map(|kind| kind.name()).collect();
             let mut reject = Reject::new(self.slot, Rule::HelperNotOffered, message);
             reject.help = Some(format!("{name} is for programs of type {}", offered.join(", ")));
@@ -150,7 +152,13 @@ impl Explorer<'_> {
         let answer = match callee.returns() {
             Returns::Integer => Value::unknown(),
             Returns::Void => Value::NotInit,
-            Returns::MapValueOrNull => self.looked_up(callee, call),
+            Returns::MapValueOrNull => self.looked_up(callee, call)?,
+            Returns::MapValue => match call.map {
+                Some(map) => {
+                    Value::Pointer(Pointer { id: self.new_id(), ..Pointer::new(Kind::MapValue(map)) })
+                }
+                None => Value::unknown(),
+            },
             Returns::NumberOrNull => self.next_number(call)?,
             Returns::DynptrDataOrNull => self.part(call, true, true),
             Returns::MutableSliceOrNull => self.part(call, true, false),
@@ -159,7 +167,7 @@ impl Explorer<'_> {
             Returns::SockCommonOrNull => self.socket(callee, call, SocketView::Common),
             Returns::TcpSockOrNull => self.socket(callee, call, SocketView::Tcp),
             Returns::RecordOrNull => {
-                let id = self.acquire();
+                let id = self.acquire_or_null();
                 let bytes = call.constant.and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0);
                 Value::Pointer(Pointer {
                     maybe_null: true,
@@ -203,7 +211,7 @@ impl Explorer<'_> {
     fn socket(&mut self, callee: Callee, call: &Call, view: SocketView) -> Value {
         let (id, reference) = match callee {
             Callee::Helper(Helper::SkLookupTcp | Helper::SkLookupUdp | Helper::SkcLookupTcp) => {
-                let id = self.acquire();
+                let id = self.acquire_or_null();
                 (id, id)
             }
             Callee::Helper(Helper::SkFullsock | Helper::TcpSock) => (self.new_id(), call.socket),
@@ -212,8 +220,8 @@ impl Explorer<'_> {
         Value::Pointer(Pointer { maybe_null: true, id, reference, ..Pointer::new(Kind::Socket(view)) })
     }
 
-    fn looked_up(&mut self, callee: Callee, call: &Call) -> Value {
-        let Some(map) = call.map else { return Value::unknown() };
+    fn looked_up(&mut self, callee: Callee, call: &Call) -> Check<Value> {
+        let Some(map) = call.map else { return Ok(Value::unknown()) };
         let of_maps = map
             .spec(self.program)
             .is_some_and(|spec| matches!(spec.kind, MapKind::ArrayOfMaps | MapKind::HashOfMaps));
@@ -224,9 +232,9 @@ impl Explorer<'_> {
             Kind::Socket(SocketView::Xdp)
         } else if of_kind.is_some_and(MapKind::holds_sockets) {
             // It was taken out of the map and must be given back (`is_acquire_function`).
-            let id = self.acquire();
+            let id = self.acquire_or_null();
             let socket = Pointer::new(Kind::Socket(SocketView::Full));
-            return Value::Pointer(Pointer { maybe_null: true, id, reference: id, ..socket });
+            return Ok(Value::Pointer(Pointer { maybe_null: true, id, reference: id, ..socket }));
         } else {
             Kind::MapValue(map)
         };
@@ -238,7 +246,7 @@ impl Explorer<'_> {
                         index < spec.max_entries + u32::from(seeded(Bug::ElidedNullOffByOne))
                     })
             });
-        Value::Pointer(Pointer { maybe_null: !present, id: self.new_id(), ..Pointer::new(kind) })
+        Ok(Value::Pointer(Pointer { maybe_null: !present, id: self.new_id(), ..Pointer::new(kind) }))
     }
 }
 

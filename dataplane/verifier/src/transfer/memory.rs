@@ -1,9 +1,9 @@
 //! Loads, stores and atomics (`check_mem_access`, `check_atomic`, kernel/bpf/verifier.c).
 
-use weir_ebpf::abi::context::{FieldAccess, FieldKind};
-use weir_ebpf::abi::{ContextField, XdpField};
+use weir_ebpf::abi::context::FieldKind;
+use weir_ebpf::abi::{ContextField, PacketUse};
 use weir_ebpf::isa::{AtomicOp, Reg, Size, Source};
-use weir_ebpf::program::{Initial, ProgramType};
+use weir_ebpf::program::Initial;
 
 use crate::bugs::{Bug, seeded};
 use crate::explore::{Check, Explorer};
@@ -13,6 +13,9 @@ use crate::scalar::Scalar;
 use crate::stack::BadFill;
 use crate::transfer::region::Direction;
 use crate::value::{Kind, MapRef, Pointer, SocketView, Value};
+
+/// Bytes of `struct bpf_flow_keys`.
+const FLOW_KEYS_BYTES: i64 = 56;
 
 /// An access of an instruction: through this register, there, this much.
 #[derive(Clone, Copy)]
@@ -110,6 +113,7 @@ impl Explorer<'_> {
                 Kind::Context
                 | Kind::Packet { .. }
                 | Kind::PacketMeta { .. }
+                | Kind::FlowKeys
                 | Kind::Socket(_)
                 | Kind::ConstDynptr => true,
                 Kind::Stack { .. }
@@ -180,6 +184,11 @@ impl Explorer<'_> {
                 self.check_region(touch.base, &pointer, touch.off, bytes, size, false)?;
                 Ok(any)
             }
+            Kind::FlowKeys => {
+                self.note_access(Access::Memory)?;
+                self.check_flow_keys(&pointer, touch)?;
+                Ok(any)
+            }
             Kind::Socket(view) => {
                 self.note_access(Access::Memory)?;
                 let off = i64::from(pointer.off) + i64::from(touch.off);
@@ -211,7 +220,7 @@ impl Explorer<'_> {
             }
             Kind::Packet { .. } | Kind::PacketMeta { .. } => {
                 self.note_access(Access::Packet)?;
-                if self.program.kind == ProgramType::SocketFilter {
+                if self.program.kind.packet() != PacketUse::ReadWrite {
                     return self.refuse(Rule::PacketWrite, "cannot write into packet");
                 }
                 self.check_packet(touch.base, &pointer, touch.off, bytes, false)
@@ -229,6 +238,10 @@ impl Explorer<'_> {
             Kind::Record { bytes: size } | Kind::Memory { bytes: size, .. } => {
                 self.note_access(Access::Memory)?;
                 self.check_region(touch.base, &pointer, touch.off, bytes, size, false)
+            }
+            Kind::FlowKeys => {
+                self.note_access(Access::Memory)?;
+                self.check_flow_keys(&pointer, touch)
             }
             Kind::Socket(view) => {
                 self.refuse(Rule::ReadOnlyMemory, format!("R{regno} cannot write into {}", view.text()))
@@ -257,13 +270,8 @@ impl Explorer<'_> {
 
     fn load_context(&mut self, touch: Touch, pointer: &Pointer) -> Check<Value> {
         let field = self.context_field(touch, pointer)?;
-        // `expected_attach_type` BPF_XDP_DEVMAP, which sections are named for.
-        let for_devmap = ["xdp/devmap", "xdp.frags/devmap", "xdp_devmap"]
-            .iter()
-            .any(|section| self.program.section.starts_with(section));
-        let egress = field == ContextField::Xdp(XdpField::EgressIfindex) && for_devmap;
-        let egress = egress && touch.size == Size::W;
-        if !egress && !field.may_read(self.program.kind, touch.off as u32, touch.size) {
+        let (kind, attach) = (self.program.kind, self.program.attach);
+        if !field.may_read(kind, attach, touch.off as u32, touch.size) {
             let message = format!("invalid bpf_context access off={} size={}", touch.off, touch.size.bytes());
             return self.refuse(Rule::ContextAccess, message);
         }
@@ -273,26 +281,35 @@ impl Explorer<'_> {
             FieldKind::PacketStart => Value::Pointer(Pointer::new(Kind::Packet { range: 0 })),
             FieldKind::PacketMeta => Value::Pointer(Pointer::new(Kind::PacketMeta { range: 0 })),
             FieldKind::PacketEnd => Value::Pointer(Pointer::new(Kind::PacketEnd)),
-            FieldKind::Socket => Value::Pointer(Pointer {
-                maybe_null: true,
-                id: self.new_id(),
-                ..Pointer::new(Kind::Socket(SocketView::Common))
-            }),
-            FieldKind::FlowKeys => {
-                return self.refuse(Rule::Unsupported, "weir has no flow dissector programs");
-            }
+            FieldKind::Socket => self.socket_of_context(SocketView::Common, true),
+            FieldKind::FullSocket => self.socket_of_context(SocketView::Full, false),
+            FieldKind::FullSocketOrNull => self.socket_of_context(SocketView::Full, true),
+            FieldKind::FlowKeys => Value::Pointer(Pointer::new(Kind::FlowKeys)),
         })
+    }
+
+    fn socket_of_context(&mut self, view: SocketView, maybe_null: bool) -> Value {
+        let id = if maybe_null { self.new_id() } else { 0 };
+        Value::Pointer(Pointer { maybe_null, id, ..Pointer::new(Kind::Socket(view)) })
+    }
+
+    /// An access to the keys of the flow dissector (`check_flow_keys_access`).
+    fn check_flow_keys(&self, pointer: &Pointer, touch: Touch) -> Check {
+        let (off, size) = (i64::from(pointer.off) + i64::from(touch.off), i64::from(touch.size.bytes()));
+        if off >= 0 && off + size <= FLOW_KEYS_BYTES {
+            return Ok(());
+        }
+        self.refuse(Rule::MemoryBounds, format!("invalid access to flow keys off={off} size={size}"))
     }
 
     fn store_context(&mut self, touch: Touch, pointer: &Pointer) -> Check {
         let field = self.context_field(touch, pointer)?;
-        if !field.may_write(self.program.kind, touch.size) && !seeded(Bug::ContextReadOnly) {
+        let (kind, attach) = (self.program.kind, self.program.attach);
+        let allowed = field.may_write(kind, attach, touch.off as u32, touch.size);
+        if !allowed && !seeded(Bug::ContextReadOnly) {
             let message = format!("invalid bpf_context access off={} size={}", touch.off, touch.size.bytes());
             return self.refuse(Rule::ContextAccess, message);
         }
-        debug_assert!(
-            field.access(self.program.kind) == FieldAccess::ReadWrite || seeded(Bug::ContextReadOnly)
-        );
         self.note_access(Access::Context { field, offset: touch.off as u32 })
     }
 
@@ -364,7 +381,7 @@ impl Explorer<'_> {
 
     /// Legacy packet access: the context in r6, r1 to r5 lost, a number in r0 (`check_ld_abs`).
     pub(crate) fn load_packet(&mut self, index: Option<Reg>) -> Check {
-        if self.program.kind == ProgramType::Xdp {
+        if !self.program.kind.reads_legacy() {
             let message = "BPF_LD_[ABS|IND] instructions not allowed for this program type";
             return self.refuse(Rule::LegacyPacket, message);
         }

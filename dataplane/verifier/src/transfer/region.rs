@@ -32,6 +32,7 @@ impl Explorer<'_> {
             Kind::Context => (strict, "context "),
             Kind::MapValue(_) => (strict, "value "),
             Kind::MapKey(_) => (strict, "key "),
+            Kind::FlowKeys => (strict, "flow keys "),
             Kind::Socket(_) => (strict, "sock "),
             Kind::PacketEnd
             | Kind::Map(_)

@@ -74,6 +74,13 @@ impl Explorer<'_> {
         id
     }
 
+    /// Acquires a reference which may be null instead. The kernel names the question whether it is before the
+    /// thing itself, and messages say its numbers.
+    pub(crate) fn acquire_or_null(&mut self) -> Id {
+        self.new_id();
+        self.acquire()
+    }
+
     /// Releases a reference; what pointed to it becomes a number (`release_reference`).
     pub(crate) fn release(&mut self, id: Id) -> Check {
         if !self.state.references.iter().any(|reference| reference.id == id) {

@@ -116,8 +116,11 @@ impl Explorer<'_> {
 
 /// A range as the kernel tells it (`verbose_invalid_scalar`).
 pub(crate) fn bounds_text(range: &Scalar) -> String {
-    if range.is_unknown() {
-        return "unknown scalar value".to_owned();
+    let smin = (range.smin() > i64::MIN).then(|| format!("smin={}", range.smin()));
+    let smax = (range.smax() < i64::MAX).then(|| format!("smax={}", range.smax()));
+    match (smin, smax) {
+        (None, None) => "unknown scalar value".to_owned(),
+        (Some(bound), None) | (None, Some(bound)) => bound,
+        (Some(smin), Some(smax)) => format!("{smin} {smax}"),
     }
-    format!("smin={} smax={}", range.smin(), range.smax())
 }

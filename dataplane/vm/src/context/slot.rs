@@ -51,11 +51,13 @@ pub const fn slot(field: ContextField) -> Slot {
     // `NO_QUEUE_MAPPING`: a queue number that is none is not taken.
     let ignored_from = match field {
         ContextField::Skb(SkbField::QueueMapping) => Some(0xffff),
-        ContextField::Skb(_) | ContextField::Xdp(_) => None,
+        ContextField::Skb(_) | ContextField::Xdp(_) | ContextField::Plain(_) => None,
     };
     let (offset, size, kept) = match field {
         ContextField::Xdp(field) => xdp_slot(field),
         ContextField::Skb(field) => skb_slot(field),
+        // Who sees these is proven, and not made ready to run.
+        ContextField::Plain(_) => at!(zero as 8),
     };
     Slot { offset: offset as u32, size, kept, ignored_from }
 }

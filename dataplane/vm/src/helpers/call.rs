@@ -155,7 +155,7 @@ impl<'r> Call<'r> {
     }
 
     fn kind(&self, index: usize) -> Arg {
-        self.callee.args()[index]
+        self.callee.args(self.run.kind)[index]
     }
 
     /// The view that argument `index` points to.

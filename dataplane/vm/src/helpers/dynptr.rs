@@ -4,8 +4,7 @@
 //! for the other case is never used. (Where an XDP packet became shorter than its view, the kernel answers
 //! the buffer as it is; here the answer is null.)
 
-use weir_ebpf::ProgramType;
-use weir_ebpf::abi::Errno;
+use weir_ebpf::abi::{Errno, PacketUse};
 use weir_maps::Ringbuf;
 
 use super::call::{Call, Memory};
@@ -194,7 +193,7 @@ pub(super) fn data(call: &mut Call<'_>) -> u64 {
 }
 
 pub(super) fn from_skb(call: &mut Call<'_>) -> Result<(), Errno> {
-    let read_only = call.run().kind == ProgramType::SocketFilter;
+    let read_only = call.run().kind.packet() != PacketUse::ReadWrite;
     of_packet(call, Kind::Skb)?;
     if read_only {
         let view = call.dynptr(2);

@@ -37,6 +37,11 @@ pub(super) fn cookie(_call: &mut Call<'_>) -> u64 {
     0
 }
 
+/// `bpf_get_netns_cookie` of no socket: the first namespace.
+pub(super) fn first_netns(_call: &mut Call<'_>) -> u64 {
+    1
+}
+
 /// `bpf_get_socket_uid`: the overflow uid stands for "no socket".
 pub(super) fn uid(_call: &mut Call<'_>) -> u32 {
     const OVERFLOW_UID: u32 = 65534;

@@ -20,7 +20,9 @@ impl Machine<'_> {
         let unknown = FaultKind::Helper { number, program_type: self.memory.kind.name() };
         let helper = u32::try_from(number).ok().and_then(Helper::new);
         let granted = self.unprivileged;
-        let Some(helper) = helper.filter(|helper| granted || helper.offered().to(self.memory.kind)) else {
+        let (kind, attach) = (self.memory.kind, self.code().program.attach);
+        let offered = |helper: &Helper| granted || helper.offered_to(kind, attach);
+        let Some(helper) = helper.filter(|helper| offered(helper) && !helper.proven_only()) else {
             return Err(unknown);
         };
         self.check_arguments(Callee::Helper(helper))?;
@@ -33,7 +35,7 @@ impl Machine<'_> {
     pub(super) fn call_kfunc(&mut self, number: i32, off: i16) -> Result<(), FaultKind> {
         let unknown = FaultKind::Kfunc { number, program_type: self.memory.kind.name() };
         let granted = self.unprivileged;
-        let kfunc = Kfunc::new(number).filter(|kfunc| granted || kfunc.offered().to(self.memory.kind));
+        let kfunc = Kfunc::new(number).filter(|kfunc| granted || kfunc.offered_to(self.memory.kind));
         let Some(kfunc) = kfunc.filter(|_| off == 0) else { return Err(unknown) };
         self.check_arguments(Callee::Kfunc(kfunc))?;
         self.call_outside(Callee::Kfunc(kfunc), helpers::kfunc_body(kfunc))
@@ -67,7 +69,7 @@ impl Machine<'_> {
     }
 
     fn check_arguments(&self, callee: Callee) -> Result<(), FaultKind> {
-        for (index, wanted) in callee.args().iter().enumerate() {
+        for (index, wanted) in callee.args(self.memory.kind).iter().enumerate() {
             if !self.fulfils(callee, index, *wanted) {
                 let found = self.regs[index + 1];
                 let near = self.memory.near(found, self.frames.len());
@@ -86,10 +88,14 @@ impl Machine<'_> {
         match wanted {
             Arg::Anything | Arg::DontCare | Arg::ConstSize => true,
             Arg::Context => value == self.memory.context_value(),
+            Arg::ContextOrNull => value == 0 || value == self.memory.context_value(),
             Arg::Map => self.memory.map_at(value, &self.code().maps).is_some_and(|map| suits(callee, map)),
             Arg::MapKey => map().is_some_and(|map| readable(u64::from(map.spec().key_size))),
             Arg::MapValue if map().is_some_and(|map| map.spec().kind.holds_sockets()) => false,
             Arg::MapValue => map().is_some_and(|map| readable(u64::from(map.spec().value_size))),
+            Arg::MapValueOrNull => {
+                value == 0 || map().is_some_and(|map| readable(u64::from(map.spec().value_size)))
+            }
             Arg::UninitMapValue => map().is_some_and(|map| writable(u64::from(map.spec().value_size))),
             Arg::Mem => readable(next),
             Arg::MemOrNull => {
@@ -106,6 +112,7 @@ impl Machine<'_> {
             Arg::Record => self.memory.records.iter().any(|(start, _)| *start == value),
             // There are none: whatever is given is not one.
             Arg::Socket | Arg::SocketReleased => false,
+            Arg::SocketOrNull | Arg::FullSocketOrNull => value == 0,
             Arg::SpinLock => self.lock_allowed(callee, value),
             Arg::Timer => self
                 .memory
@@ -154,7 +161,7 @@ impl Machine<'_> {
 
     /// Keeps what views a call has made or changed, and which records they are of.
     fn note_views(&mut self, callee: Callee) {
-        for (index, arg) in callee.args().iter().enumerate() {
+        for (index, arg) in callee.args(self.memory.kind).iter().enumerate() {
             let at = self.regs[index + 1];
             if !helpers::is_new_dynptr(*arg) && !matches!(arg, Arg::Dynptr | Arg::RecordDynptr) {
                 continue;
@@ -181,7 +188,7 @@ impl Machine<'_> {
 
     /// The map that the call's keys and values belong to: its first map argument.
     fn map_argument(&self, callee: Callee) -> Option<&Map> {
-        let index = callee.args().iter().position(|arg| *arg == Arg::Map)?;
+        let index = callee.args(self.memory.kind).iter().position(|arg| *arg == Arg::Map)?;
         self.memory.map_at(self.regs[index + 1], &self.code().maps)
     }
 
@@ -226,6 +233,7 @@ impl Machine<'_> {
             }
             Returns::Integer
             | Returns::Void
+            | Returns::MapValue
             | Returns::MapValueOrNull
             | Returns::SocketOrNull
             | Returns::SockCommonOrNull

@@ -107,10 +107,9 @@ pub(super) fn context(
     };
     let field = u32::try_from(off).ok().and_then(|off| ContextField::at(program.kind, off));
     let Some(field) = field.filter(|_| var.as_constant() == Some(0)) else { return refuse("no such field") };
-    // Devmap programs alone read the egress port; the section says which these are.
     let allowed = match write {
-        true => field.may_write(program.kind, size),
-        false => field.may_read(program.kind, off as u32, size) || program.section.contains("devmap"),
+        true => field.may_write(program.kind, program.attach, off as u32, size),
+        false => field.may_read(program.kind, program.attach, off as u32, size),
     };
     let bytes = size.bytes() as i16;
     if !allowed || off % bytes != 0 || i32::from(off) + i32::from(bytes) > field.end() as i32 {
@@ -126,9 +125,9 @@ pub(super) fn field_value(kind: FieldKind, size: Size, name: u32) -> Step<Abstra
         FieldKind::PacketStart => pointer(Target::Packet { range: 0 }),
         FieldKind::PacketMeta => pointer(Target::PacketMeta { range: 0 }),
         FieldKind::PacketEnd => pointer(Target::PacketEnd),
-        FieldKind::Socket => {
-            let var = Scalar::constant(0);
-            Abstract::Pointer { target: Target::Socket, maybe_null: true, off: 0, var, id: name }
+        FieldKind::Socket | FieldKind::FullSocket | FieldKind::FullSocketOrNull => {
+            let (var, maybe_null) = (Scalar::constant(0), kind != FieldKind::FullSocket);
+            Abstract::Pointer { target: Target::Socket, maybe_null, off: 0, var, id: name }
         }
         FieldKind::FlowKeys => return Err(Stop::Outside("flow dissectors")),
     })

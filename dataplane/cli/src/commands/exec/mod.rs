@@ -194,7 +194,7 @@ fn packet_answer(kind: ProgramType, ran: RunOutput, fault: Option<String>) -> Pa
     let action = match kind {
         ProgramType::Xdp => XdpAction::new(ran.retval).map(XdpAction::name),
         ProgramType::SchedCls | ProgramType::SchedAct => TcAction::new(ran.retval as i32).map(TcAction::name),
-        ProgramType::SocketFilter => None,
+        _ => None,
     };
     PacketAnswer {
         retval: ran.retval,

@@ -99,7 +99,7 @@ fn every_row_that_is_offered_has_a_body_of_its_own() {
     let mut bodies: Vec<usize> = Vec::new();
     for helper in Helper::ALL {
         let address = body(*helper) as *const () as usize;
-        let offered = ProgramType::ALL.iter().any(|kind| helper.offered().to(*kind));
+        let offered = ProgramType::ALL.iter().any(|kind| helper.offered_to(*kind, kind.usual_attach()));
         assert!(!offered || address != 0, "{}", helper.name());
         bodies.push(address);
     }

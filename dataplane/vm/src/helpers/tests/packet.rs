@@ -225,8 +225,12 @@ fn no_number_and_no_runt_upsets_a_helper() {
         |helper: &&Helper| helper.args().iter().all(|arg| matches!(arg, Arg::Context | Arg::Anything));
     let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
     for kind in [ProgramType::Xdp, ProgramType::SchedCls, ProgramType::SocketFilter] {
-        let helpers: Vec<Helper> =
-            Helper::ALL.iter().filter(plain).filter(|helper| helper.offered().to(kind)).copied().collect();
+        let helpers: Vec<Helper> = Helper::ALL
+            .iter()
+            .filter(plain)
+            .filter(|helper| helper.offered_to(kind, kind.usual_attach()))
+            .copied()
+            .collect();
         for _ in 0..400 {
             let len = (numbers.next() % 70) as usize;
             let ether_type = [0x0800, 0x86dd, 0x8100, 0x88a8, 0x0010][numbers.next() as usize % 5];
