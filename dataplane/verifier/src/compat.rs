@@ -42,7 +42,7 @@ fn kind_allows(kind: MapKind, helper: Helper) -> bool {
     use Helper::*;
     match kind {
         MapKind::ProgArray => helper == TailCall,
-        MapKind::PerfEventArray => helper == PerfEventOutput,
+        MapKind::PerfEventArray => matches!(helper, PerfEventOutput | PerfEventReadValue),
         MapKind::Ringbuf => {
             matches!(helper, RingbufOutput | RingbufReserve | RingbufReserveDynptr | RingbufQuery)
         }
@@ -84,7 +84,7 @@ fn helper_allows(helper: Helper, kind: MapKind) -> bool {
     use Helper::*;
     match helper {
         TailCall => kind == MapKind::ProgArray,
-        PerfEventOutput => kind == MapKind::PerfEventArray,
+        PerfEventOutput | PerfEventReadValue => kind == MapKind::PerfEventArray,
         RingbufOutput | RingbufReserve | RingbufReserveDynptr | RingbufQuery => kind == MapKind::Ringbuf,
         GetStackid => kind == MapKind::StackTrace,
         SkbUnderCgroup => kind == MapKind::CgroupArray,

@@ -202,7 +202,8 @@ fn pointer_text(program: &Program, pointer: &Pointer) -> String {
         | Kind::ConstDynptr
         | Kind::Function(_)
         | Kind::FlowKeys
-        | Kind::Socket(_) => {}
+        | Kind::Socket(_)
+        | Kind::Kernel(_) => {}
     }
     match pointer.var.as_constant() {
         Some(0) => {}

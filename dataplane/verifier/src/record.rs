@@ -74,6 +74,6 @@ fn target(kind: Kind) -> Target {
         Kind::FlowKeys => Target::Memory { bytes: 56 },
         Kind::ConstDynptr => Target::ConstDynptr,
         Kind::Function(function) => Target::Function(function as usize),
-        Kind::Socket(_) => Target::Socket,
+        Kind::Socket(_) | Kind::Kernel(_) => Target::Socket,
     }
 }

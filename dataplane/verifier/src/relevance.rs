@@ -346,9 +346,11 @@ impl Relevance {
                 _ => {}
             }
             let number = match arg {
-                Arg::Size | Arg::SizeOrZero | Arg::ConstSize | Arg::ConstBufferSize => true,
+                Arg::Size | Arg::SizeOrZero | Arg::BufferSize | Arg::ConstSize | Arg::ConstBufferSize => true,
                 // That it is 0 makes it null.
                 Arg::MemOrNull
+                | Arg::UninitMemOrNull
+                | Arg::Buffer
                 | Arg::StackOrNull
                 | Arg::BufferOrNull
                 | Arg::ContextOrNull

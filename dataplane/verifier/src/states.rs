@@ -68,7 +68,7 @@ pub enum Target {
     ConstDynptr,
     /// A function of the program, by index.
     Function(usize),
-    /// A socket.
+    /// A socket, or another structure of the kernel: nobody here ever has one.
     Socket,
 }
 

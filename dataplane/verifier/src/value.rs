@@ -2,6 +2,7 @@
 
 use weir_ebpf::MapSpec;
 use weir_ebpf::Program;
+use weir_ebpf::abi::KernelStruct;
 
 use crate::precision::Roots;
 use crate::scalar::Scalar;
@@ -160,6 +161,8 @@ pub(crate) enum Kind {
     FlowKeys,
     /// A socket, as much of it as is known to be there.
     Socket(SocketView),
+    /// A structure of the kernel.
+    Kernel(KernelStruct),
 }
 
 impl Kind {
@@ -186,6 +189,7 @@ impl Kind {
             Kind::Function(_) => "func",
             Kind::FlowKeys => "flow_keys",
             Kind::Socket(view) => view.text(),
+            Kind::Kernel(_) => "ptr_",
         }
     }
 }
@@ -218,6 +222,9 @@ impl Pointer {
         match self.kind {
             // The kernel learns that it is a map when it is compared with null.
             Kind::Map(_) if self.maybe_null => "map_value_or_null".to_owned(),
+            Kind::Kernel(of) => {
+                format!("ptr_{}{}", of.name(), if self.maybe_null { "_or_null" } else { "" })
+            }
             kind => format!("{}{}", kind.text(), if self.maybe_null { "_or_null" } else { "" }),
         }
     }
@@ -233,6 +240,7 @@ impl Pointer {
             Kind::MapValue(_)
             | Kind::MapKey(_)
             | Kind::Socket(_)
+            | Kind::Kernel(_)
             | Kind::Map(_)
             | Kind::Record { .. }
             | Kind::Memory { .. } => true,

@@ -44,6 +44,7 @@ errnos! {
     ENOSPC = 28, "no space left";
     ERANGE = 34, "out of range";
     EDEADLK = 35, "would wait for itself";
+    ENONET = 64, "not on the network";
     EPROTO = 71, "protocol error";
     EBADMSG = 74, "bad message";
     EOVERFLOW = 75, "value too large";

@@ -4,6 +4,7 @@
 //! again, and the virtual machine has a body for each row. Signatures follow the kernel's
 //! `struct bpf_func_proto` rows in net/core/filter.c and kernel/bpf/helpers.c.
 
+use super::kernel_struct::KernelStruct;
 use super::offer;
 use super::program_type::{AttachType, ProgramType};
 
@@ -35,6 +36,8 @@ pub enum Arg {
     MemOrNull,
     /// Writable memory which the helper fills; the next argument is its size (`ARG_PTR_TO_UNINIT_MEM`).
     UninitMem,
+    /// The same, or null.
+    UninitMemOrNull,
     /// Readable and writable memory; the next argument is its size.
     MemReadWrite,
     /// Bytes of the memory before it, at least 1 (`ARG_CONST_SIZE`).
@@ -67,6 +70,14 @@ pub enum Arg {
     Long,
     /// Four bytes, aligned, read and written (`ARG_PTR_TO_INT`).
     LongU32,
+    /// Twenty readable bytes: an IPv4 or TCP header (`ARG_PTR_TO_FIXED_SIZE_MEM`).
+    Read20,
+    /// Forty readable bytes: an IPv6 header.
+    Read40,
+    /// A structure of the kernel that was handed out before.
+    Kernel(KernelStruct),
+    /// The same, which the call consumes (`KF_RELEASE`).
+    KernelReleased(KernelStruct),
     /// A number, and no pointer (scalar arguments of kernel functions).
     Number,
     /// Two bytes that may be read and written, anywhere.
@@ -75,6 +86,12 @@ pub enum Arg {
     Place4,
     /// Eight bytes that may be read and written, anywhere.
     Place8,
+    /// Sixteen bytes that may be read and written, anywhere.
+    Place16,
+    /// Memory that may be read and written, or nothing; the next argument is its size.
+    Buffer,
+    /// Bytes of the buffer before it (`__sz`).
+    BufferSize,
     /// Memory that may be read and written, or null; the next argument is its size.
     BufferOrNull,
     /// Bytes of the buffer before it, a known constant (`__szk`).
@@ -118,6 +135,10 @@ pub enum Returns {
     SockCommonOrNull,
     /// A TCP socket, or null.
     TcpSockOrNull,
+    /// A structure of the kernel, or null.
+    KernelOrNull(KernelStruct),
+    /// The same; it must be released.
+    KernelAcquiredOrNull(KernelStruct),
     /// A pointer to a reserved record of the size asked for, or null; it must be released.
     RecordOrNull,
     /// A pointer to a number of an iterator, four bytes to read, or null when it is at its end.
@@ -137,8 +158,8 @@ pub struct Offered(u8);
 impl Offered {
     const NONE: Offered = Offered(0);
     pub(super) const XDP: Offered = Offered(1);
-    const TC: Offered = Offered(2);
-    const XDP_TC: Offered = Offered(3);
+    pub(super) const TC: Offered = Offered(2);
+    pub(super) const XDP_TC: Offered = Offered(3);
     pub(super) const TC_FILTER: Offered = Offered(6);
     pub(super) const ALL: Offered = Offered(7);
 
@@ -173,7 +194,7 @@ macro_rules! helpers {
     (@flag proven proven) => { true };
     (@flag $wanted:ident $other:ident) => { false };
     ($( $(#[$doc:meta])* $name:ident = $number:literal, $text:literal,
-        [$($arg:ident),*] -> $returns:ident, $offered:ident $(, $flag:ident)*; )+) => {
+        [$($arg:ident),*] -> $returns:ident $(($what:ident))?, $offered:ident $(, $flag:ident)*; )+) => {
         /// A helper function that weir knows.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u32)]
@@ -191,7 +212,7 @@ macro_rules! helpers {
             /// What its arguments must be, of most programs; those after the last are not looked at.
             pub const fn args(self) -> &'static [Arg] { match self { $( Helper::$name => &[$(Arg::$arg),*], )+ } }
             /// What it answers.
-            pub const fn returns(self) -> Returns { match self { $( Helper::$name => Returns::$returns, )+ } }
+            pub const fn returns(self) -> Returns { match self { $( Helper::$name => Returns::$returns $((KernelStruct::$what))?, )+ } }
             const fn offered(self) -> Offered { match self { $( Helper::$name => Offered::$offered, )+ } }
             /// Whether calls of it are proven and cannot be run here.
             pub const fn proven_only(self) -> bool {
@@ -274,6 +295,8 @@ helpers! {
     GetCurrentPidTgid = 14, "bpf_get_current_pid_tgid", [] -> Integer, ALL;
     /// The running task's user and group; always 0 here.
     GetCurrentUidGid = 15, "bpf_get_current_uid_gid", [] -> Integer, ALL;
+    /// The running task's name; the worker's here.
+    GetCurrentComm = 16, "bpf_get_current_comm", [UninitMem, Size] -> Integer, ALL;
     /// The sender's cgroup class; always 0 here.
     GetCgroupClassid = 17, "bpf_get_cgroup_classid", [Context] -> Integer, ALL;
     /// Puts a VLAN tag on.
@@ -342,6 +365,8 @@ helpers! {
     SockMapUpdate = 53, "bpf_sock_map_update", [Context, Map, MapKey, Anything] -> Integer, NONE, takes, proven;
     /// Moves the start of the metadata.
     XdpAdjustMeta = 54, "bpf_xdp_adjust_meta", [Context, Anything] -> Integer, XDP, packet;
+    /// Reads a performance counter; there are none here.
+    PerfEventReadValue = 55, "bpf_perf_event_read_value", [Map, Anything, UninitMem, Size] -> Integer, ALL, gpl;
     /// Reads an option of the socket.
     Getsockopt = 57, "bpf_getsockopt", [Context, Anything, Anything, UninitMem, Size] -> Integer, NONE, proven;
     /// Chooses what the socket tells of itself.
@@ -430,8 +455,18 @@ helpers! {
     SkStorageDelete = 108, "bpf_sk_storage_delete", [Map, Socket] -> Integer, TC;
     /// Makes a SYN cookie for a listening socket.
     TcpGenSyncookie = 110, "bpf_tcp_gen_syncookie", [Socket, Mem, Size, Mem, Size] -> Integer, XDP_TC, takes, gpl;
+    /// Reads memory of the running task; there is none here.
+    ProbeReadUser = 112, "bpf_probe_read_user", [UninitMem, SizeOrZero, Anything] -> Integer, ALL, gpl;
+    /// Reads memory at any address, if it can be read.
+    ProbeReadKernel = 113, "bpf_probe_read_kernel", [UninitMem, SizeOrZero, Anything] -> Integer, ALL, gpl;
+    /// Reads text of the running task; there is none here.
+    ProbeReadUserStr = 114, "bpf_probe_read_user_str", [UninitMem, SizeOrZero, Anything] -> Integer, ALL, gpl;
+    /// Reads text at any address, if it can be read.
+    ProbeReadKernelStr = 115, "bpf_probe_read_kernel_str", [UninitMem, SizeOrZero, Anything] -> Integer, ALL, gpl;
     /// Kernel ticks since boot.
     Jiffies64 = 118, "bpf_jiffies64", [] -> Integer, ALL;
+    /// The running task's ids as a namespace sees them; no namespace has it here.
+    GetNsCurrentPidTgid = 120, "bpf_get_ns_current_pid_tgid", [Anything, Anything, UninitMem, Size] -> Integer, ALL;
     /// The network namespace's cookie; that of the first one here.
     GetNetnsCookie = 122, "bpf_get_netns_cookie", [ContextOrNull] -> Integer, TC_FILTER;
     /// A cgroup above the running task's; always 0 here.
@@ -456,6 +491,16 @@ helpers! {
     RingbufQuery = 134, "bpf_ringbuf_query", [Map, Anything] -> Integer, ALL;
     /// Changes how many checksums were verified.
     CsumLevel = 135, "bpf_csum_level", [Context, Anything] -> Integer, TC;
+    /// The TCP socket of IPv6 that a socket is; no socket is ever found here.
+    SkcToTcp6Sock = 136, "bpf_skc_to_tcp6_sock", [Socket] -> KernelOrNull(Tcp6Sock), ALL;
+    /// The TCP socket that a socket is; likewise.
+    SkcToTcpSock = 137, "bpf_skc_to_tcp_sock", [Socket] -> KernelOrNull(TcpSock), ALL;
+    /// The time-wait socket that a socket is; likewise.
+    SkcToTcpTimewaitSock = 138, "bpf_skc_to_tcp_timewait_sock", [Socket] -> KernelOrNull(TcpTimewaitSock), ALL;
+    /// The request that a socket is; likewise.
+    SkcToTcpRequestSock = 139, "bpf_skc_to_tcp_request_sock", [Socket] -> KernelOrNull(TcpRequestSock), ALL;
+    /// The UDP socket of IPv6 that a socket is; likewise.
+    SkcToUdp6Sock = 140, "bpf_skc_to_udp6_sock", [Socket] -> KernelOrNull(Udp6Sock), ALL;
     /// Reads an option of the TCP header.
     LoadHdrOpt = 142, "bpf_load_hdr_opt", [Context, MemReadWrite, Size, Anything] -> Integer, NONE, proven;
     /// Writes an option of the TCP header.
@@ -474,6 +519,8 @@ helpers! {
     CheckMtu = 163, "bpf_check_mtu", [Context, Anything, LongU32, Anything, Anything] -> Integer, XDP_TC, gpl;
     /// Calls a function for each entry of a map.
     ForEachMapElem = 164, "bpf_for_each_map_elem", [Map, Callback, StackOrNull, Anything] -> Integer, ALL;
+    /// Formats text into memory.
+    Snprintf = 165, "bpf_snprintf", [UninitMemOrNull, SizeOrZero, ConstStr, MemOrNull, SizeOrZero] -> Integer, ALL, gpl;
     /// Begins the timer in a value of a map, by a clock.
     TimerInit = 169, "bpf_timer_init", [Timer, Map, Anything] -> Integer, ALL, gpl;
     /// Sets the function that a timer calls.
@@ -484,6 +531,8 @@ helpers! {
     TimerCancel = 172, "bpf_timer_cancel", [Timer] -> Integer, ALL, gpl;
     /// Formats a line into the trace, of numbers in memory.
     TraceVprintk = 177, "bpf_trace_vprintk", [Mem, Size, MemOrNull, SizeOrZero] -> Integer, ALL, gpl;
+    /// The Unix socket that a socket is; no socket is ever found here.
+    SkcToUnixSock = 178, "bpf_skc_to_unix_sock", [Socket] -> KernelOrNull(UnixSock), ALL;
     /// Calls a function a number of times.
     Loop = 181, "bpf_loop", [Anything, Callback, StackOrNull, Anything] -> Integer, ALL;
     /// Compares text with a constant.
@@ -502,6 +551,8 @@ helpers! {
     SkbSetTstamp = 192, "bpf_skb_set_tstamp", [Context, Anything, Anything] -> Integer, TC;
     /// Looks a key up in another worker's part.
     MapLookupPercpuElem = 195, "bpf_map_lookup_percpu_elem", [Map, MapKey, Anything] -> MapValueOrNull, ALL, takes;
+    /// The multipath TCP socket that a socket is; no socket is ever found here.
+    SkcToMptcpSock = 196, "bpf_skc_to_mptcp_sock", [Socket] -> KernelOrNull(MptcpSock), ALL;
     /// A view of memory.
     DynptrFromMem = 197, "bpf_dynptr_from_mem", [UninitMem, SizeOrZero, Anything, NewMemDynptr] -> Integer, ALL;
     /// Reserves a record in a ring buffer and views it.
@@ -516,6 +567,14 @@ helpers! {
     DynptrWrite = 202, "bpf_dynptr_write", [Dynptr, Anything, Mem, SizeOrZero, Anything] -> Integer, ALL;
     /// A pointer to bytes of a view.
     DynptrData = 203, "bpf_dynptr_data", [Dynptr, Anything, ConstSize] -> DynptrDataOrNull, ALL;
+    /// Makes a SYN cookie for an IPv4 packet, without a socket.
+    TcpRawGenSyncookieIpv4 = 204, "bpf_tcp_raw_gen_syncookie_ipv4", [Read20, Mem, SizeOrZero] -> Integer, XDP_TC, takes, gpl;
+    /// Makes a SYN cookie for an IPv6 packet, without a socket.
+    TcpRawGenSyncookieIpv6 = 205, "bpf_tcp_raw_gen_syncookie_ipv6", [Read40, Mem, SizeOrZero] -> Integer, XDP_TC, takes, gpl;
+    /// Whether an IPv4 ACK answers a SYN cookie that was made here.
+    TcpRawCheckSyncookieIpv4 = 206, "bpf_tcp_raw_check_syncookie_ipv4", [Read20, Read20] -> Integer, XDP_TC, takes, gpl;
+    /// Whether an IPv6 ACK answers a SYN cookie that was made here.
+    TcpRawCheckSyncookieIpv6 = 207, "bpf_tcp_raw_check_syncookie_ipv6", [Read40, Read20] -> Integer, XDP_TC, takes, gpl;
     /// Nanoseconds of international atomic time.
     KtimeGetTaiNs = 208, "bpf_ktime_get_tai_ns", [] -> Integer, ALL;
 }

@@ -5,11 +5,12 @@
 //! are not here are refused by name.
 
 use super::helper::{Arg, Helper, Offered, Returns};
+use super::kernel_struct::KernelStruct;
 use super::program_type::{AttachType, ProgramType};
 
 macro_rules! kfuncs {
     ($( $(#[$doc:meta])* $name:ident = $number:literal, $text:literal,
-        [$($arg:ident),*] -> $returns:ident, $offered:ident; )+) => {
+        [$($arg:ident $(($of:ident))?),*] -> $returns:ident $(($what:ident))?, $offered:ident; )+) => {
         /// A kernel function that weir knows.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(i32)]
@@ -25,9 +26,9 @@ macro_rules! kfuncs {
             /// The name in C, such as `bpf_dynptr_from_xdp`.
             pub const fn name(self) -> &'static str { match self { $( Kfunc::$name => $text, )+ } }
             /// What its arguments must be; those after the last are not looked at.
-            pub const fn args(self) -> &'static [Arg] { match self { $( Kfunc::$name => &[$(Arg::$arg),*], )+ } }
+            pub const fn args(self) -> &'static [Arg] { match self { $( Kfunc::$name => &[$(Arg::$arg $((KernelStruct::$of))?),*], )+ } }
             /// What it answers.
-            pub const fn returns(self) -> Returns { match self { $( Kfunc::$name => Returns::$returns, )+ } }
+            pub const fn returns(self) -> Returns { match self { $( Kfunc::$name => Returns::$returns $((KernelStruct::$what))?, )+ } }
             const fn offered(self) -> Offered { match self { $( Kfunc::$name => Offered::$offered, )+ } }
         }
     };
@@ -64,6 +65,28 @@ kfuncs! {
     XdpMetadataRxHash = 14, "bpf_xdp_metadata_rx_hash", [Context, Place4, Place4] -> Integer, XDP;
     /// The VLAN tag that the port took off the packet.
     XdpMetadataRxVlanTag = 15, "bpf_xdp_metadata_rx_vlan_tag", [Context, Place2, Place2] -> Integer, XDP;
+    /// Looks a tracked connection up; none is ever found here.
+    XdpCtLookup = 16, "bpf_xdp_ct_lookup", [Context, Buffer, BufferSize, Buffer, BufferSize] -> KernelAcquiredOrNull(NfConn), XDP;
+    /// Makes a tracked connection; there is no table here.
+    XdpCtAlloc = 17, "bpf_xdp_ct_alloc", [Context, Buffer, BufferSize, Buffer, BufferSize] -> KernelAcquiredOrNull(NfConnInit), XDP;
+    /// Looks a tracked connection up; none is ever found here.
+    SkbCtLookup = 18, "bpf_skb_ct_lookup", [Context, Buffer, BufferSize, Buffer, BufferSize] -> KernelAcquiredOrNull(NfConn), TC;
+    /// Makes a tracked connection; there is no table here.
+    SkbCtAlloc = 19, "bpf_skb_ct_alloc", [Context, Buffer, BufferSize, Buffer, BufferSize] -> KernelAcquiredOrNull(NfConnInit), TC;
+    /// Puts a connection that was made into the table.
+    CtInsertEntry = 20, "bpf_ct_insert_entry", [KernelReleased(NfConnInit)] -> KernelAcquiredOrNull(NfConn), XDP_TC;
+    /// Gives a connection back.
+    CtRelease = 21, "bpf_ct_release", [KernelReleased(NfConn)] -> Void, XDP_TC;
+    /// Says how long a connection that was made lives.
+    CtSetTimeout = 22, "bpf_ct_set_timeout", [Kernel(NfConnInit), Number] -> Void, XDP_TC;
+    /// Says how long a connection lives from now on.
+    CtChangeTimeout = 23, "bpf_ct_change_timeout", [Kernel(NfConn), Number] -> Integer, XDP_TC;
+    /// Sets the state of a connection that was made.
+    CtSetStatus = 24, "bpf_ct_set_status", [Kernel(NfConnInit), Number] -> Integer, XDP_TC;
+    /// Changes the state of a connection.
+    CtChangeStatus = 25, "bpf_ct_change_status", [Kernel(NfConn), Number] -> Integer, XDP_TC;
+    /// Says how the addresses of a connection that was made are translated.
+    CtSetNatInfo = 26, "bpf_ct_set_nat_info", [Kernel(NfConnInit), Place16, Number, Number] -> Integer, XDP_TC;
 }
 
 impl Kfunc {

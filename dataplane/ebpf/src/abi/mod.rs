@@ -6,6 +6,7 @@
 pub mod context;
 pub mod errno;
 pub mod helper;
+pub mod kernel_struct;
 pub mod kfunc;
 pub mod map_kind;
 pub mod names;
@@ -17,6 +18,7 @@ pub mod verdict;
 pub use context::{ContextField, SkbField, XdpField};
 pub use errno::Errno;
 pub use helper::Helper;
+pub use kernel_struct::KernelStruct;
 pub use kfunc::{Callee, Kfunc};
 pub use map_kind::MapKind;
 pub use plain::PlainField;

@@ -220,6 +220,7 @@ impl Explorer<'_> {
             | Kind::Memory { .. } => true,
             Kind::FlowKeys => by.range.as_constant().is_some(),
             Kind::Map(_) => op == AluOp::Add && by.range.as_constant() == Some(0),
+            Kind::Kernel(_) => by.range.as_constant().is_some(),
             Kind::PacketEnd | Kind::ConstDynptr | Kind::Function(_) | Kind::Socket(_) => false,
         };
         if movable {

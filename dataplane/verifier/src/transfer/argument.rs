@@ -1,8 +1,8 @@
 //! Arguments of helpers (`check_func_arg`, `check_mem_size_reg`, kernel/bpf/verifier.c).
 
-use weir_ebpf::abi::PacketUse;
 use weir_ebpf::abi::helper::{Arg, Helper};
 use weir_ebpf::abi::kfunc::Callee;
+use weir_ebpf::abi::{KernelStruct, PacketUse};
 use weir_ebpf::isa::Reg;
 use weir_ebpf::program::Initial;
 
@@ -123,10 +123,12 @@ impl Explorer<'_> {
             Arg::Mem | Arg::UninitMem | Arg::MemReadWrite => {
                 self.memory_of(callee, reg, MEMORY_KINDS).map(|_| ())
             }
-            Arg::MemOrNull if value.is_null() => Ok(()),
-            Arg::MemOrNull => self.memory_of(callee, reg, MEMORY_KINDS).map(|_| ()),
+            Arg::MemOrNull | Arg::UninitMemOrNull | Arg::Buffer if value.is_null() => Ok(()),
+            Arg::MemOrNull | Arg::UninitMemOrNull | Arg::Buffer => {
+                self.memory_of(callee, reg, MEMORY_KINDS).map(|_| ())
+            }
             Arg::Size => self.check_size(callee, at, false, call),
-            Arg::SizeOrZero => self.check_size(callee, at, true, call),
+            Arg::SizeOrZero | Arg::BufferSize => self.check_size(callee, at, true, call),
             Arg::ConstSize => match value.as_constant() {
                 Some(constant) if matches!(value, Value::Number(_)) => {
                     call.constant = Some(constant);
@@ -141,6 +143,8 @@ impl Explorer<'_> {
             Arg::Socket | Arg::SocketOrNull | Arg::FullSocketOrNull | Arg::SocketReleased => {
                 self.check_socket(args[at], reg, call)
             }
+            Arg::Kernel(of) => self.check_kernel(of, reg, false, call),
+            Arg::KernelReleased(of) => self.check_kernel(of, reg, true, call),
             Arg::SpinLock => self.check_lock(callee, reg),
             Arg::Timer => self.check_timer(reg, call),
             Arg::Callback => {
@@ -164,6 +168,9 @@ impl Explorer<'_> {
             Arg::Place2 => self.check_sized(callee, reg, 2, BOTH, MEMORY_KINDS, call),
             Arg::Place4 => self.check_sized(callee, reg, 4, BOTH, MEMORY_KINDS, call),
             Arg::Place8 => self.check_sized(callee, reg, 8, BOTH, MEMORY_KINDS, call),
+            Arg::Place16 => self.check_sized(callee, reg, 16, BOTH, MEMORY_KINDS, call),
+            Arg::Read20 => self.check_sized(callee, reg, 20, READ, MEMORY_KINDS, call),
+            Arg::Read40 => self.check_sized(callee, reg, 40, READ, MEMORY_KINDS, call),
             Arg::BufferOrNull if value.is_null() => Ok(()),
             Arg::BufferOrNull => self.memory_of(callee, reg, MEMORY_KINDS).map(|_| ()),
             Arg::ConstBufferSize => self.check_buffer_size(callee, at, call),
@@ -216,7 +223,8 @@ impl Explorer<'_> {
             | Kind::ConstDynptr
             | Kind::Function(_)
             | Kind::FlowKeys
-            | Kind::Socket(_) => false,
+            | Kind::Socket(_)
+            | Kind::Kernel(_) => false,
         })?;
         let offered = callee.takes_packet() && self.program.kind.packet() >= PacketUse::Read;
         if pointer.kind.is_packet() && !offered {
@@ -360,7 +368,8 @@ impl Explorer<'_> {
             | Kind::ConstDynptr
             | Kind::Function(_)
             | Kind::FlowKeys
-            | Kind::Socket(_) => {
+            | Kind::Socket(_)
+            | Kind::Kernel(_) => {
                 let message = format!("R{regno} type={} expected=fp", pointer.text());
                 self.refuse(Rule::ArgumentType, message)
             }
@@ -396,8 +405,8 @@ impl Explorer<'_> {
         let Some(before) = at.checked_sub(1) else { return Ok(()) };
         let memory = Reg::ARGS[before];
         let wanted = match callee.args(self.program.kind)[before] {
-            Arg::UninitMem => WRITE,
-            Arg::MemReadWrite => BOTH,
+            Arg::UninitMem | Arg::UninitMemOrNull => WRITE,
+            Arg::MemReadWrite | Arg::Buffer => BOTH,
             _ => READ,
         };
         let wanted = Wanted { zero_allowed, ..wanted };
@@ -472,7 +481,11 @@ impl Explorer<'_> {
         let full = arg == Arg::FullSocketOrNull;
         let (kinds, fits): (&str, fn(Kind) -> bool) = match full {
             true => ("sock", |kind| kind == Kind::Socket(SocketView::Full)),
-            false => (KINDS, |kind| matches!(kind, Kind::Socket(_))),
+            false => (KINDS, |kind| match kind {
+                Kind::Socket(_) => true,
+                Kind::Kernel(of) => of.is_socket(),
+                _ => false,
+            }),
         };
         let nullable = matches!(arg, Arg::SocketOrNull | Arg::FullSocketOrNull);
         let pointer = match self.read(reg)? {
@@ -481,6 +494,24 @@ impl Explorer<'_> {
         };
         call.socket = pointer.reference;
         if arg == Arg::SocketReleased {
+            if pointer.reference == 0 {
+                let message = format!("R{} must be referenced when passed to release function", reg.index());
+                return self.refuse(Rule::NotAcquired, message);
+            }
+            call.releases = Some(pointer.reference);
+        }
+        Ok(())
+    }
+
+    /// A structure of the kernel, as it was handed out (`process_kf_arg_ptr_to_btf_id`).
+    fn check_kernel(&mut self, of: KernelStruct, reg: Reg, released: bool, call: &mut Call) -> Check {
+        let expected = format!("ptr_{}", of.name());
+        let pointer = self.pointer_of(reg, &expected, |kind| kind == Kind::Kernel(of))?;
+        if pointer.constant_offset() != Some(0) {
+            let message = format!("R{} must have zero offset", reg.index());
+            return self.refuse(Rule::ArgumentType, message);
+        }
+        if released {
             if pointer.reference == 0 {
                 let message = format!("R{} must be referenced when passed to release function", reg.index());
                 return self.refuse(Rule::NotAcquired, message);

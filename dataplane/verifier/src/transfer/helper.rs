@@ -166,6 +166,16 @@ impl Explorer<'_> {
             Returns::SocketOrNull => self.socket(callee, call, SocketView::Full),
             Returns::SockCommonOrNull => self.socket(callee, call, SocketView::Common),
             Returns::TcpSockOrNull => self.socket(callee, call, SocketView::Tcp),
+            Returns::KernelOrNull(of) => {
+                let (id, reference) = (self.new_id(), call.socket);
+                let pointer = Pointer::new(Kind::Kernel(of));
+                Value::Pointer(Pointer { maybe_null: true, id, reference, ..pointer })
+            }
+            Returns::KernelAcquiredOrNull(of) => {
+                let id = self.acquire();
+                let pointer = Pointer::new(Kind::Kernel(of));
+                Value::Pointer(Pointer { maybe_null: true, id, reference: id, ..pointer })
+            }
             Returns::RecordOrNull => {
                 let id = self.acquire_or_null();
                 let bytes = call.constant.and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0);

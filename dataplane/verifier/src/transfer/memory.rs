@@ -1,7 +1,7 @@
 //! Loads, stores and atomics (`check_mem_access`, `check_atomic`, kernel/bpf/verifier.c).
 
 use weir_ebpf::abi::context::FieldKind;
-use weir_ebpf::abi::{ContextField, PacketUse};
+use weir_ebpf::abi::{ContextField, KernelStruct, PacketUse};
 use weir_ebpf::isa::{AtomicOp, Reg, Size, Source};
 use weir_ebpf::program::Initial;
 
@@ -115,6 +115,7 @@ impl Explorer<'_> {
                 | Kind::PacketMeta { .. }
                 | Kind::FlowKeys
                 | Kind::Socket(_)
+                | Kind::Kernel(_)
                 | Kind::ConstDynptr => true,
                 Kind::Stack { .. }
                 | Kind::PacketEnd
@@ -199,6 +200,11 @@ impl Explorer<'_> {
                 }
                 Ok(any)
             }
+            Kind::Kernel(of) => {
+                self.note_access(Access::Memory)?;
+                self.check_kernel_access(touch, &pointer, of)?;
+                Ok(any)
+            }
             Kind::PacketEnd | Kind::Map(_) | Kind::ConstDynptr | Kind::Function(_) => {
                 let message = format!("R{} invalid mem access '{}'", touch.base.index(), pointer.text());
                 self.refuse(Rule::NotAPointer, message)
@@ -246,11 +252,37 @@ impl Explorer<'_> {
             Kind::Socket(view) => {
                 self.refuse(Rule::ReadOnlyMemory, format!("R{regno} cannot write into {}", view.text()))
             }
+            // A connection's mark (`nf_conntrack_btf_struct_access`), wherever the object has it.
+            Kind::Kernel(of @ (KernelStruct::NfConn | KernelStruct::NfConnInit)) if bytes == 4 => {
+                self.note_access(Access::Memory)?;
+                self.check_kernel_access(touch, &pointer, of)
+            }
+            Kind::Kernel(_) => {
+                let message = format!("only read is supported of {}", pointer.text());
+                self.refuse(Rule::ReadOnlyMemory, message)
+            }
             Kind::PacketEnd | Kind::Map(_) | Kind::ConstDynptr | Kind::Function(_) => {
                 let message = format!("R{regno} invalid mem access '{}'", pointer.text());
                 self.refuse(Rule::NotAPointer, message)
             }
         }
+    }
+
+    /// An access of a structure of the kernel, inside it (`check_ptr_to_btf_access`).
+    fn check_kernel_access(&self, touch: Touch, pointer: &Pointer, of: KernelStruct) -> Check {
+        let regno = touch.base.index();
+        let Some(offset) = pointer.constant_offset() else {
+            let message = format!("R{regno} is ptr_{} invalid variable offset", of.name());
+            return self.refuse(Rule::MemoryBounds, message);
+        };
+        let offset = offset + i64::from(touch.off);
+        let inside = offset >= 0 && offset + i64::from(touch.size.bytes()) <= i64::from(of.bytes());
+        if !inside {
+            let message =
+                format!("access beyond struct {} at off {offset} size {}", of.name(), touch.size.bytes());
+            return self.refuse(Rule::MemoryBounds, message);
+        }
+        Ok(())
     }
 
     /// The field of the context that an access touches, which must be through `r1` as it was given.

@@ -39,6 +39,7 @@ impl Explorer<'_> {
             | Kind::Record { .. }
             | Kind::Memory { .. }
             | Kind::ConstDynptr
+            | Kind::Kernel(_)
             | Kind::Function(_) => (strict, ""),
         };
         if !strict || size == 1 {

@@ -82,8 +82,16 @@ impl<'r> Call<'r> {
     /// The memory that argument `index` points to, `index + 1` its size; empty for a null pointer.
     pub(crate) fn memory(&self, index: usize) -> Memory {
         let kind = self.kind(index);
-        assert!(matches!(kind, Arg::Mem | Arg::MemOrNull | Arg::UninitMem | Arg::MemReadWrite));
-        assert!(matches!(self.kind(index + 1), Arg::Size | Arg::SizeOrZero));
+        assert!(matches!(
+            kind,
+            Arg::Mem
+                | Arg::MemOrNull
+                | Arg::UninitMem
+                | Arg::UninitMemOrNull
+                | Arg::MemReadWrite
+                | Arg::Buffer
+        ));
+        assert!(matches!(self.kind(index + 1), Arg::Size | Arg::SizeOrZero | Arg::BufferSize));
         self.region(index, self.args[index + 1] as u32 as usize)
     }
 
@@ -93,9 +101,27 @@ impl<'r> Call<'r> {
             Arg::Long | Arg::Place8 => 8,
             Arg::LongU32 | Arg::SpinLock | Arg::Place4 => 4,
             Arg::Place2 => 2,
+            Arg::Place16 => 16,
+            Arg::Read20 => 20,
+            Arg::Read40 => 40,
             kind => unreachable!("argument {index} of {} is {kind:?}", self.callee.name()),
         };
         self.region(index, len)
+    }
+
+    /// A copy of the text that argument `index` points to, with its terminator.
+    pub(crate) fn text(&self, index: usize) -> Vec<u8> {
+        assert!(matches!(self.kind(index), Arg::ConstStr));
+        let at = self.pointer(index);
+        let mut text = Vec::new();
+        loop {
+            // SAFETY: the signature promises text with a terminator, and none was met so far.
+            let byte = unsafe { at.add(text.len()).read() };
+            text.push(byte);
+            if byte == 0 {
+                return text;
+            }
+        }
     }
 
     /// The map that argument `index` names.
@@ -143,6 +169,7 @@ impl<'r> Call<'r> {
                 | Arg::DontCare
                 | Arg::Size
                 | Arg::SizeOrZero
+                | Arg::BufferSize
                 | Arg::ConstSize
                 | Arg::ConstBufferSize
         ));

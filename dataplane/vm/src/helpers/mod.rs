@@ -5,6 +5,7 @@
 //! Semantics are Linux 6.18's, to the error number; where user space differs, the body says so.
 
 mod call;
+mod conntrack;
 mod csum;
 mod dynptr;
 mod fib;
@@ -17,6 +18,8 @@ mod redirect;
 mod room;
 mod skb;
 mod socket;
+mod syncookie;
+mod task;
 mod text;
 mod time;
 mod timer;
@@ -75,6 +78,17 @@ bodies! {
     XdpMetadataRxTimestamp => metadata::rx_timestamp,
     XdpMetadataRxHash => metadata::rx_hash,
     XdpMetadataRxVlanTag => metadata::rx_vlan_tag,
+    XdpCtLookup => conntrack::lookup,
+    XdpCtAlloc => conntrack::alloc,
+    SkbCtLookup => conntrack::lookup,
+    SkbCtAlloc => conntrack::alloc,
+    CtInsertEntry => socket::nobody,
+    CtRelease => socket::nobody,
+    CtSetTimeout => socket::nobody,
+    CtChangeTimeout => socket::none_given,
+    CtSetStatus => socket::none_given,
+    CtChangeStatus => socket::none_given,
+    CtSetNatInfo => socket::none_given,
 }
 
 bodies! {
@@ -94,6 +108,7 @@ bodies! {
     CloneRedirect => redirect::clone,
     GetCurrentPidTgid => socket::nobody,
     GetCurrentUidGid => socket::nobody,
+    GetCurrentComm => task::name,
     GetCgroupClassid => socket::cgroup_classid,
     SkbVlanPush => vlan::push,
     SkbVlanPop => vlan::pop,
@@ -128,6 +143,7 @@ bodies! {
     SkRedirectMap => not_run,
     SockMapUpdate => not_run,
     XdpAdjustMeta => xdp::adjust_meta,
+    PerfEventReadValue => task::counter,
     Getsockopt => not_run,
     SockOpsCbFlagsSet => not_run,
     MsgRedirectMap => not_run,
@@ -172,7 +188,12 @@ bodies! {
     SkStorageGet => socket::nobody,
     SkStorageDelete => socket::none_given,
     TcpGenSyncookie => socket::none_given,
+    ProbeReadUser => task::user,
+    ProbeReadKernel => task::read,
+    ProbeReadUserStr => task::user,
+    ProbeReadKernelStr => task::text,
     Jiffies64 => time::jiffies64,
+    GetNsCurrentPidTgid => task::ids,
     GetNetnsCookie => socket::first_netns,
     GetCurrentAncestorCgroupId => socket::nobody,
     SkAssign => socket::none_given,
@@ -185,6 +206,11 @@ bodies! {
     RingbufDiscard => output::ringbuf_discard,
     RingbufQuery => output::ringbuf_query,
     CsumLevel => csum::level,
+    SkcToTcp6Sock => socket::nobody,
+    SkcToTcpSock => socket::nobody,
+    SkcToTcpTimewaitSock => socket::nobody,
+    SkcToTcpRequestSock => socket::nobody,
+    SkcToUdp6Sock => socket::nobody,
     LoadHdrOpt => not_run,
     StoreHdrOpt => not_run,
     ReserveHdrOpt => not_run,
@@ -194,11 +220,13 @@ bodies! {
     KtimeGetCoarseNs => time::ktime_get_coarse_ns,
     CheckMtu => fib::check_mtu,
     ForEachMapElem => loops::for_each_map_elem,
+    Snprintf => trace::snprintf,
     TimerInit => timer::init,
     TimerSetCallback => timer::set_callback,
     TimerStart => timer::start,
     TimerCancel => timer::cancel,
     TraceVprintk => trace::vprintk,
+    SkcToUnixSock => socket::nobody,
     Loop => loops::bpf_loop,
     Strncmp => text::strncmp,
     GetRetval => not_run,
@@ -208,6 +236,7 @@ bodies! {
     XdpStoreBytes => xdp::store_bytes,
     SkbSetTstamp => skb::set_tstamp,
     MapLookupPercpuElem => map::lookup_percpu,
+    SkcToMptcpSock => socket::nobody,
     DynptrFromMem => dynptr::from_mem,
     RingbufReserveDynptr => dynptr::ringbuf_reserve,
     RingbufSubmitDynptr => dynptr::ringbuf_submit,
@@ -215,6 +244,10 @@ bodies! {
     DynptrRead => dynptr::read,
     DynptrWrite => dynptr::write,
     DynptrData => dynptr::data,
+    TcpRawGenSyncookieIpv4 => syncookie::generate_v4,
+    TcpRawGenSyncookieIpv6 => syncookie::generate_v6,
+    TcpRawCheckSyncookieIpv4 => syncookie::check_v4,
+    TcpRawCheckSyncookieIpv6 => syncookie::check_v6,
     KtimeGetTaiNs => time::ktime_get_tai_ns,
 }
 

@@ -25,13 +25,29 @@ fn print(call: &mut Call<'_>, format: &[u8], args: &[u64]) -> Result<u64, Errno>
 
 /// `bpf_trace_vprintk`: the arguments stand in memory.
 pub(super) fn vprintk(call: &mut Call<'_>) -> Result<u64, Errno> {
+    let (format, args) = (call.memory(0).to_vec(), words(&call.memory(2).to_vec())?);
+    print(call, &format, &args)
+}
+
+/// `bpf_snprintf`: as much of the text as fits, and a zero; answers how long all of it is with that.
+pub(super) fn snprintf(call: &mut Call<'_>) -> Result<u64, Errno> {
+    let (into, args) = (call.memory(0), words(&call.memory(3).to_vec())?);
+    let text = render(&call.text(2), &args)?;
+    if into.len() > 0 {
+        let fits = text.len().min(into.len() - 1);
+        into.write(0, &text[..fits]);
+        into.write(fits, &[0]);
+    }
+    Ok(text.len() as u64 + 1)
+}
+
+/// The arguments of a format that stand in memory.
+fn words(data: &[u8]) -> Result<Vec<u64>, Errno> {
     const ARGS_MAX: usize = 12;
-    let (format, data) = (call.memory(0).to_vec(), call.memory(2).to_vec());
     if !data.len().is_multiple_of(8) || data.len() > ARGS_MAX * 8 {
         return Err(Errno::EINVAL);
     }
-    let args: Vec<u64> = data.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
-    print(call, &format, &args)
+    Ok(data.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect())
 }
 
 /// One conversion of a format.

@@ -98,6 +98,11 @@ impl Machine<'_> {
             }
             Arg::UninitMapValue => map().is_some_and(|map| writable(u64::from(map.spec().value_size))),
             Arg::Mem => readable(next),
+            Arg::UninitMemOrNull => value == 0 && next == 0 || value != 0 && writable(next),
+            Arg::Buffer => value == 0 && next == 0 || value != 0 && readable(next) && writable(next),
+            Arg::Read20 => readable(20),
+            Arg::Read40 => readable(40),
+            Arg::Place16 => readable(16) && writable(16),
             Arg::MemOrNull => {
                 if value == 0 {
                     next == 0
@@ -108,10 +113,10 @@ impl Machine<'_> {
             Arg::UninitMem => writable(next),
             Arg::MemReadWrite => readable(next) && writable(next),
             Arg::Size => value as u32 != 0 && value as u32 <= i32::MAX as u32,
-            Arg::SizeOrZero => value as u32 <= i32::MAX as u32,
+            Arg::SizeOrZero | Arg::BufferSize => value as u32 <= i32::MAX as u32,
             Arg::Record => self.memory.records.iter().any(|(start, _)| *start == value),
             // There are none: whatever is given is not one.
-            Arg::Socket | Arg::SocketReleased => false,
+            Arg::Socket | Arg::SocketReleased | Arg::Kernel(_) | Arg::KernelReleased(_) => false,
             Arg::SocketOrNull | Arg::FullSocketOrNull => value == 0,
             Arg::SpinLock => self.lock_allowed(callee, value),
             Arg::Timer => self
@@ -238,6 +243,8 @@ impl Machine<'_> {
             | Returns::SocketOrNull
             | Returns::SockCommonOrNull
             | Returns::TcpSockOrNull
+            | Returns::KernelOrNull(_)
+            | Returns::KernelAcquiredOrNull(_)
             | Returns::RecordOrNull
             | Returns::NumberOrNull
             | Returns::DynptrDataOrNull
