@@ -220,11 +220,11 @@ fn ten_thousand_routes_are_followed_within_a_second() -> Result<()> {
         for at in 0..count {
             writeln!(batch, "route {verb} {} {rest}", net(at))?;
         }
-        let file = std::env::temp_dir().join(format!("weir-mirror-{}-{verb}", std::process::id()));
+        let file = tempfile::NamedTempFile::new()?;
         std::fs::write(&file, batch)?;
         let start = Instant::now();
-        let done = place.inside.shell(&format!("ip -batch {}", file.display()), Duration::from_secs(60));
-        std::fs::remove_file(&file)?;
+        let done =
+            place.inside.shell(&format!("ip -batch {}", file.path().display()), Duration::from_secs(60));
         done?;
         let took = start.elapsed();
         let last = net(count - 1).replace("/28", "");

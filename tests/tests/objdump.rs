@@ -60,11 +60,10 @@ fn common(text: &str) -> String {
 
 #[test]
 fn our_listing_is_llvm_objdumps() {
-    let directory = std::env::temp_dir().join(format!("weir-objdump-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).expect("makes a directory");
+    let directory = tempfile::tempdir().expect("makes a directory");
     let mut compared = 0;
     for cpu in ["v1", "v2", "v3", "v4"] {
-        let Some(listing) = listing(&directory, cpu) else {
+        let Some(listing) = listing(directory.path(), cpu) else {
             println!("our_listing_is_llvm_objdumps: skipped: needs clang-19 and llvm-objdump-19");
             return;
         };
@@ -80,6 +79,5 @@ fn our_listing_is_llvm_objdumps() {
             compared += 1;
         }
     }
-    std::fs::remove_dir_all(&directory).expect("removes the directory");
     assert!(compared > 400, "only {compared} instructions were compared");
 }

@@ -91,9 +91,9 @@ fn objects_match_their_sources() -> Result<()> {
         println!("objects_match_their_sources: skipped: needs clang-19");
         return Ok(());
     }
-    let out = std::env::temp_dir().join(format!("weir-programs-{}", std::process::id()));
-    std::fs::create_dir_all(&out)?;
-    let built = Command::new(root().join("scripts/build-programs.sh")).arg(&out).status()?;
+    let folder = tempfile::tempdir()?;
+    let out = folder.path();
+    let built = Command::new(root().join("scripts/build-programs.sh")).arg(out).status()?;
     ensure!(built.success(), "scripts/build-programs.sh failed");
     let mut compared = 0;
     for (name, test) in ProgramTest::all()? {

@@ -28,12 +28,10 @@ fn install(folder: &Path) -> Result<()> {
 
 #[test]
 fn systemd_finds_nothing_to_say() -> Result<()> {
-    let folder = std::env::temp_dir().join(format!("weir-units-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
-    install(&folder)?;
-    let files = ["weir.service", "weir.socket"].map(|name| folder.join(name));
+    let folder = tempfile::tempdir()?;
+    install(folder.path())?;
+    let files = ["weir.service", "weir.socket"].map(|name| folder.path().join(name));
     let answer = Command::new("systemd-analyze").arg("verify").args(&files).output();
-    std::fs::remove_dir_all(&folder)?;
     let Ok(answer) = answer else {
         println!("systemd_finds_nothing_to_say: skipped: no systemd-analyze");
         return Ok(());

@@ -14,20 +14,12 @@ fn program(name: &str) -> Arc<[u8]> {
 }
 
 /// A folder of a test's own, gone at the end.
-struct Folder(PathBuf);
+struct Folder(PathBuf, #[allow(dead_code, reason = "it goes when this goes")] tempfile::TempDir);
 
 impl Folder {
     fn new(name: &str) -> Folder {
-        let folder = std::env::temp_dir().join(format!("weir-keep-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).unwrap();
-        Folder(folder)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let folder = tempfile::Builder::new().prefix(name).tempdir().unwrap();
+        Folder(folder.path().to_owned(), folder)
     }
 }
 

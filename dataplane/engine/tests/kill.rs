@@ -157,9 +157,8 @@ fn check(sources: &[Source], before: &[BTreeMap<u64, (u64, u64)>], life: &Life) 
 #[test]
 fn killed_at_any_moment_it_starts_with_the_maps_of_the_last_snapshot() {
     let kills: u64 = std::env::var("WEIR_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
-    let folder = std::env::temp_dir().join(format!("weir-kill-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).unwrap();
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path().to_owned();
     let mut before = vec![BTreeMap::new(); sources().len()];
     let (mut random, mut sequences, mut unfinished) = (0x9e37_79b9_7f4a_7c15u64, Vec::new(), 0);
     for kill in 0..kills {

@@ -159,7 +159,8 @@ fn a_turn_makes_no_system_call() {
         mark(MARKS[1]);
         return;
     }
-    let trace = std::env::temp_dir().join(format!("weir-quiet-{}", std::process::id()));
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace");
     let strace = Command::new("strace")
         .args(["-f", "-o"])
         .arg(&trace)
@@ -168,7 +169,6 @@ fn a_turn_makes_no_system_call() {
         .env(CHILD, "yes")
         .output();
     let text = std::fs::read_to_string(&trace).unwrap_or_default();
-    std::fs::remove_file(&trace).ok();
     match strace {
         Err(error) => return println!("a_turn_makes_no_system_call: skipped: needs strace ({error})"),
         Ok(output) if text.is_empty() || text.contains("PTRACE_TRACEME") => {

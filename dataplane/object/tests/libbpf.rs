@@ -17,15 +17,14 @@ use weir_ebpf::{Program, ProgramType, RawInsn};
 use weir_object::{Btf, Object, Options};
 
 struct Judge {
-    folder: PathBuf,
+    folder: tempfile::TempDir,
     shim: PathBuf,
 }
 
 impl Judge {
     fn new() -> Option<Self> {
-        let folder = std::env::temp_dir().join(format!("weir-libbpf-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).ok()?;
-        let shim = folder.join("shim.so");
+        let folder = tempfile::tempdir().ok()?;
+        let shim = folder.path().join("shim.so");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/shim.c");
         let done =
             Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&shim).arg(source).arg("-ldl").output();
@@ -34,7 +33,7 @@ impl Judge {
 
     /// Slots by name of the program, of those that libbpf came to load.
     fn programs(&self, object: &[u8]) -> BTreeMap<String, String> {
-        let (file, log) = (self.folder.join("object.o"), self.folder.join("log"));
+        let (file, log) = (self.folder.path().join("object.o"), self.folder.path().join("log"));
         let pins = format!("/sys/fs/bpf/weir-libbpf-{}", std::process::id());
         let _ = std::fs::remove_file(&log);
         std::fs::write(&file, object).expect("a writable temporary directory");
@@ -51,12 +50,6 @@ impl Judge {
             (!probe && words.len() == 4).then(|| (words[0].to_owned(), words[3].to_owned()))
         };
         log.lines().filter_map(line).collect()
-    }
-}
-
-impl Drop for Judge {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -95,11 +95,11 @@ fn compare(btf: &Btf, file: &Path, what: &str) {
 fn types_of_objects_are_those_of_bpftool() {
     for name in ["maps", "values", "core", "externs", "calls"] {
         for (clang, bytes) in compile(&corpus().join(name).with_extension("c")) {
-            let file = std::env::temp_dir().join(format!("weir-types-{}-{name}.o", std::process::id()));
+            let folder = tempfile::tempdir().expect("a writable temporary directory");
+            let file = folder.path().join(format!("{name}.o"));
             std::fs::write(&file, &bytes).expect("a writable temporary directory");
             let object = Object::parse(&bytes).expect("an object");
             compare(object.btf().expect("types"), &file, &format!("{name} by {clang}"));
-            let _ = std::fs::remove_file(&file);
         }
     }
 }

@@ -40,7 +40,9 @@ fn data_reads_as_bpftool_reads_it() {
     let name = format!("wv{}", std::process::id() % 100_000);
     let pins = format!("/sys/fs/bpf/{name}");
     for (clang, bytes) in compile(&corpus().join("values.c")) {
-        let file = std::env::temp_dir().join(format!("{name}.o"));
+        // bpftool names maps after the file.
+        let folder = tempfile::tempdir().expect("a writable temporary directory");
+        let file = folder.path().join(format!("{name}.o"));
         std::fs::write(&file, &bytes).expect("a writable temporary directory");
         let loaded = Command::new("bpftool")
             .args(["prog", "loadall"])
@@ -51,7 +53,6 @@ fn data_reads_as_bpftool_reads_it() {
         let dump = Command::new("bpftool")
             .args(["-j", "map", "dump", "pinned", &format!("{pins}/{name}_data")])
             .output();
-        let _ = std::fs::remove_file(&file);
         let _ = std::fs::remove_dir_all(&pins);
         let (true, Ok(dump)) = (loaded.is_ok_and(|done| done.status.success()), dump) else {
             println!("skipped: bpftool loads nothing (needs root)");

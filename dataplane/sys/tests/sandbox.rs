@@ -297,12 +297,11 @@ fn manage(_: &Stage) -> io::Result<()> {
     calls.map(drop).ok_or_else(|| io::Error::other("the worker has no filter"))
 }
 
-fn state_folder() -> PathBuf {
-    state_folder_of(std::os::unix::process::parent_id())
-}
+/// Where the parent keeps a folder for its children, and takes it away.
+const STATE: &str = "WEIR_SANDBOX_STATE";
 
-fn state_folder_of(parent: u32) -> PathBuf {
-    std::env::temp_dir().join(format!("weir-sandbox-{parent}"))
+fn state_folder() -> PathBuf {
+    std::env::var_os(STATE).map(PathBuf::from).unwrap_or_default()
 }
 
 /// The child: sets its stage, enters the sandbox, acts. Exit code 0: done; 1: an error, on standard output.
@@ -314,7 +313,6 @@ fn child(role: &str, layers: &str, act: &str) -> io::Result<()> {
     answer(i64::from(unsafe { libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWNS) }))?;
     let sealed = || Written::new(&CODE).and_then(Written::seal).map_err(io::Error::other);
     let place = || Reserved::near(child as *const () as usize, 4096).map_err(io::Error::other);
-    std::fs::create_dir_all(state_folder())?;
     let (pair, other) = UnixStream::pair()?;
     let stage = Stage {
         pair,
@@ -339,10 +337,12 @@ fn child(role: &str, layers: &str, act: &str) -> io::Result<()> {
 
 /// What a child's act came to, and its first line.
 fn attempt(role: Role, layers: &[Layer], act: &str) -> (Outcome, String, String) {
+    let folder = tempfile::tempdir().expect("a writable temporary directory");
     let names: Vec<_> = layers.iter().map(|layer| layer.name()).collect();
     let program = std::env::current_exe().expect("a program knows its path");
     let child = Command::new(program)
         .args(["act", role.name(), &names.join(","), act])
+        .env(STATE, folder.path())
         .output()
         .expect("a child starts");
     let report = String::from_utf8_lossy(&child.stdout).lines().next().unwrap_or_default().to_owned();
@@ -428,7 +428,6 @@ fn main() -> ExitCode {
         println!("{report}");
     }
     println!("{}", attempt(Role::Broker, &Layer::ALL, "bpf(2)").1);
-    let _ = std::fs::remove_dir_all(state_folder_of(std::process::id()));
     println!("{} acts by {} kinds of threads; {} surprises", ACTS.len(), Role::ALL.len(), failures.len());
     for failure in &failures {
         println!("{failure}");

@@ -265,9 +265,9 @@ fn nobody(path: &Path, method: &str, place: &str) -> Option<(i32, String)> {
 
 #[test]
 fn a_stranger_is_told_nothing() {
-    let place = std::env::temp_dir().join(format!("weir-stranger-{}", std::process::id()));
-    std::fs::create_dir_all(&place).unwrap();
-    std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path();
+    std::fs::set_permissions(place, std::fs::Permissions::from_mode(0o755)).unwrap();
     let open = place.join("weir.sock");
     let daemon = Daemon::start("stranger", Traffic::Flowing(500));
     // The file keeps strangers out, and where somebody opened it to all, the daemon does.
@@ -294,7 +294,6 @@ fn a_stranger_is_told_nothing() {
     daemon.says("weir::audit");
     assert!(daemon.log().contains("uid=65534"));
     std::fs::rename(&open, socket("stranger")).unwrap();
-    std::fs::remove_dir(&place).unwrap();
     ask(&daemon, 0, &["stats"]);
     daemon.end();
 }

@@ -90,8 +90,8 @@ mod tests {
 
     #[test]
     fn a_dead_socket_is_replaced_and_a_live_one_is_not() {
-        let path = std::env::temp_dir().join(format!("weir-socket-{}", std::process::id()));
-        let _ = std::fs::remove_file(&path);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sock");
         drop(UnixListener::bind(&path).unwrap());
         let listening = open(&path, None).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o660);
@@ -100,13 +100,12 @@ mod tests {
         assert!(!path.exists());
         std::fs::write(&path, "precious").unwrap();
         assert!(open(&path, None).unwrap_err().to_string().contains("no socket"));
-        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]
     fn a_socket_that_somebody_else_put_there_stays() {
-        let path = std::env::temp_dir().join(format!("weir-socket-other-{}", std::process::id()));
-        let _ = std::fs::remove_file(&path);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sock");
         let listening = open(&path, None).unwrap();
         std::fs::remove_file(&path).unwrap();
         let other = UnixListener::bind(&path).unwrap();
@@ -115,6 +114,5 @@ mod tests {
         drop(listening);
         assert!(path.exists() || same);
         drop(other);
-        let _ = std::fs::remove_file(&path);
     }
 }

@@ -92,6 +92,7 @@ impl Backend for Fake {
 /// A server in a thread of its own.
 pub(super) struct Running {
     pub(super) socket: PathBuf,
+    _folder: tempfile::TempDir,
     backend: Arc<Fake>,
     stop: watch::Sender<bool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -103,10 +104,8 @@ impl Running {
     }
 
     fn with(audit: Audit) -> Self {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let socket = std::env::temp_dir().join(format!("weir-test-{}-{number}.sock", std::process::id()));
-        let _ = std::fs::remove_file(&socket);
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("weir.sock");
         let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         listener.set_nonblocking(true).unwrap();
         let (stop, stopped) = watch::channel(false);
@@ -119,7 +118,7 @@ impl Running {
                 Server::new(shared, Policy::default(), audit, stopped).unix(listener).await;
             });
         });
-        Self { socket, backend, stop, thread: Some(thread) }
+        Self { socket, _folder: folder, backend, stop, thread: Some(thread) }
     }
 
     pub(super) fn connect(&self) -> UnixStream {
@@ -379,15 +378,14 @@ fn events_come_as_they_happen_and_end_with_a_word() {
 
 #[test]
 fn each_change_and_each_refusal_is_written_down() {
-    let path = std::env::temp_dir().join(format!("weir-audit-{}", std::process::id()));
-    let file = std::fs::File::create(&path).unwrap();
-    let server = Running::with(Audit::file(file).unwrap());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let server = Running::with(Audit::file(file.reopen().unwrap()).unwrap());
     let client = server.client();
     client.call(&Action::Version {}).unwrap();
     client.call(&apply("version = 1")).unwrap();
     client.call(&Action::MapClear { map: "m".into() }).unwrap_err();
     std::thread::sleep(Duration::from_millis(50));
-    let text = std::fs::read_to_string(&path).unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
     let lines: Vec<serde_json::Value> =
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 2, "{text}");
@@ -396,7 +394,6 @@ fn each_change_and_each_refusal_is_written_down() {
         (&"ConfigApply".into(), &200.into(), &std::process::id().into())
     );
     assert_eq!((&lines[1]["action"], &lines[1]["code"]), (&"MapClear".into(), &"WE0501".into()));
-    std::fs::remove_file(path).unwrap();
 }
 
 #[test]

@@ -148,7 +148,8 @@ fn packed_files_read_as_the_files_they_hold() {
         ("zst", zstd(&file)),
         ("two.zst", [zstd(front), skippable.clone(), zstd(back), skippable.clone()].concat()),
     ] {
-        let path = temporary(name, &packed);
+        let folder = tempfile::tempdir().unwrap();
+        let path = put(&folder, name, &packed);
         let capture = Capture::load(&[&path, &path], &Limits::default()).unwrap();
         assert_eq!(frames(&capture), [wanted.clone(), wanted.clone()].concat(), "{name}");
 
@@ -156,17 +157,16 @@ fn packed_files_read_as_the_files_they_hold() {
         let words = Capture::load(&[&path], &small).unwrap_err().to_string();
         assert!(words.contains("more than 100 bytes of memory, the limit"), "{name}: {words}");
 
-        let cut = temporary(&format!("cut-{name}"), &packed[..packed.len() - 12]);
+        let cut = put(&folder, &format!("cut-{name}"), &packed[..packed.len() - 12]);
         let words = Capture::load(&[&cut], &Limits::default()).map(|_| ()).map_err(|error| error.to_string());
         // A cut skippable frame at the end is the one case in which all packets are whole: it, too, is an error.
         assert!(words.is_err_and(|words| words.contains("cut-")), "{name}");
-        [path, cut].iter().for_each(|made| std::fs::remove_file(made).unwrap());
     }
 }
 
-/// A file that this test process made.
-fn temporary(name: &str, bytes: &[u8]) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("weir-io-{}-{name}", std::process::id()));
+/// A file in a folder that goes with the test.
+fn put(folder: &tempfile::TempDir, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = folder.path().join(name);
     std::fs::write(&path, bytes).unwrap();
     path
 }

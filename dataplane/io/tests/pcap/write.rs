@@ -127,10 +127,9 @@ fn tshark_reads_verdicts_comments_and_times() {
         ..Packet::new(1_700_000_000_123_456_789, &bytes)
     };
     ng.packet(&packet).unwrap();
-    let path = std::env::temp_dir().join(format!("weir-io-{}-verdict.pcapng", std::process::id()));
+    let path = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&path, ng.finish().unwrap()).unwrap();
-    let shown = tshark(&path, &["-V"]);
-    std::fs::remove_file(&path).unwrap();
+    let shown = tshark(path.path(), &["-V"]);
     for wanted in [
         "Interface name: lan",
         "1700000000.123456789",
@@ -160,11 +159,10 @@ fn capinfos_reads_plain_pcap() {
     for number in 0..3_u16 {
         plain.packet(&Packet::new(1_700_000_000_000_000_001 + u64::from(number), &udp(number, 20))).unwrap();
     }
-    let path = std::env::temp_dir().join(format!("weir-io-{}-plain.pcap", std::process::id()));
+    let path = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&path, plain.finish().unwrap()).unwrap();
     let asked = ["-T", "-M", "-t", "-E", "-c", "-d", "-S", "-a", "-e"];
-    let shown = Command::new("capinfos").args(asked).arg(&path).output().unwrap();
-    std::fs::remove_file(&path).unwrap();
+    let shown = Command::new("capinfos").args(asked).arg(path.path()).output().unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();
     for wanted in ["nsecpcap", "ether", "\t3\t", "\t186\t", "1700000000.000000001", "1700000000.000000003"] {
         assert!(shown.contains(wanted), "no {wanted:?} in\n{shown}");

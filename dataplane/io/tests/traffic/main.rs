@@ -209,7 +209,7 @@ fn tshark_finds_nothing_to_remark() {
         eprintln!("skipped: tshark is not installed");
         return;
     }
-    let path = std::env::temp_dir().join(format!("weir-io-{}-traffic.pcapng", std::process::id()));
+    let path = tempfile::NamedTempFile::new().unwrap();
     let spec = Spec { packets: 5000, ..clean() };
     let file = Traffic::new(&spec).unwrap().write_pcapng(Vec::new()).unwrap();
     std::fs::write(&path, file).unwrap();
@@ -219,8 +219,7 @@ fn tshark_finds_nothing_to_remark() {
                   or udp.checksum.status == 0 or (dns and _ws.malformed)";
     let checks = ["ip", "tcp", "udp"].map(|protocol| format!("-o{protocol}.check_checksum:TRUE"));
     let output =
-        Command::new("tshark").arg("-r").arg(&path).args(checks).args(["-Y", filter]).output().unwrap();
-    std::fs::remove_file(&path).unwrap();
+        Command::new("tshark").arg("-r").arg(path.path()).args(checks).args(["-Y", filter]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
 }

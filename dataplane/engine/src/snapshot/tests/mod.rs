@@ -47,19 +47,13 @@ fn get(source: &Source, key: u32) -> Option<Vec<u64>> {
 }
 
 /// A folder of this test's own, gone at the end.
-struct Folder(std::path::PathBuf);
+struct Folder(std::path::PathBuf, #[allow(dead_code, reason = "it goes when this goes")] tempfile::TempDir);
 
 impl Folder {
     fn new(name: &str) -> Folder {
-        let folder = std::env::temp_dir().join(format!("weir-snapshot-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        Folder(folder)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let folder = tempfile::tempdir().expect("a writable temporary directory");
+        // Not there yet: whoever keeps something makes it.
+        Folder(folder.path().join(name), folder)
     }
 }
 
