@@ -23,6 +23,8 @@ need socat socat
 need curl curl
 need tmux tmux
 need tshark tshark
+need tcpdump tcpdump
+need strace strace
 need /usr/include/bpf/bpf_helpers.h libbpf-dev
 need /usr/include/linux/bpf.h linux-libc-dev
 [ -n "$missing" ] || exit 0

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use weir_engine::build;
 use weir_engine::config::Config;
 use weir_engine::env::WorkerEnv;
-use weir_engine::observe::{Capture, CaptureFilter, Fate, Observers, Point, Step, Trace};
+use weir_engine::observe::{Capture, CaptureFilter, Fate, Filter, Observers, Point, Step, Trace};
 use weir_engine::routes::Routes;
 use weir_engine::swap::Swap;
 use weir_engine::worker::Worker;
@@ -106,4 +106,21 @@ fn a_trace_tells_one_packets_way() {
     assert_eq!((record.len, record.generation, &record.header[..]), (42, 1, &udp(53)[..]));
     assert!(matches!(record.steps[0], Step::Program { program: 0, .. }), "{:?}", record.steps);
     assert!(record.judgement.is_some());
+}
+
+#[test]
+fn an_expression_picks_packets_for_captures_and_traces() {
+    let mut bench = bench();
+    let packets = Some(Filter::parse("udp port 53 and src host 192.0.2.1").unwrap());
+    let filter = CaptureFilter { packets, entry: true, ..CaptureFilter::default() };
+    let capture = bench.observers.capture(Capture::new(filter, 64, 2048)).unwrap();
+    let trace = Trace::new(None, 2).matching(Some(Filter::parse("dst port 54").unwrap()));
+    let trace = bench.observers.trace(trace).unwrap();
+    bench.judge(&[udp(52), udp(53), udp(54), vec![0; 60]]);
+    let seen: Vec<Point> =
+        std::iter::from_fn(|| capture.packets().take().map(|packet| packet.point)).collect();
+    assert_eq!(seen, [Point::Entry, Point::Exit]);
+    let record = trace.records().take().expect("one packet");
+    assert_eq!(record.header, udp(54));
+    assert!(trace.records().take().is_none(), "no other came");
 }

@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
     /// Only packets dropped for this reason; `weir stats drops` names them
     #[arg(long, value_name = "REASON")]
     reason: Option<String>,
-    /// Only packets that this expression matches
+    /// Only packets that this expression matches, as they are where they are copied: tcpdump's words
     #[arg(value_name = "EXPR")]
     filter: Vec<String>,
 }

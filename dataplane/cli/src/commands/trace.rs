@@ -21,7 +21,7 @@ pub(crate) enum Command {
         /// Only from this interface
         #[arg(short, long, value_name = "IF")]
         interface: Option<String>,
-        /// Only packets that this expression matches
+        /// Only packets that this expression matches as they come in: tcpdump's words
         #[arg(value_name = "EXPR")]
         filter: Vec<String>,
     },

@@ -60,8 +60,12 @@ fn packets_are_captured_with_verdict_and_reason() {
     let info = ask(&daemon, 0, &["pcap", "info", "all.pcapng"]);
     assert!(info.contains("20 records"), "{info}");
 
-    let said = ask(&daemon, 6, &["capture", "-w", "none.pcapng", "tcp", "port", "80"]);
-    assert!(said.contains("captures know no filter expressions yet"), "{said}");
+    ask(&daemon, 0, &["capture", "-i", "wan", "-c", "5", "-w", "udp.pcapng", "ip", "and", "udp"]);
+    let taken = std::fs::read(folder().join("udp.pcapng")).unwrap();
+    let udp = taken.windows(24).filter(|at| at[..2] == [8, 0] && at[2] >> 4 == 4 && at[11] == 17).count();
+    assert!(packets(&blocks(&taken).0) == 5 && udp >= 5, "{udp} packets look like UDP");
+    let said = ask(&daemon, 2, &["capture", "-w", "none.pcapng", "tcp", "prot", "80"]);
+    assert!(said.contains("filter, column 5: found `prot`, wanted `and`, `or` or the end"), "{said}");
     let said = ask(&daemon, 2, &["capture", "-w", "none.pcapng", "--verdict", "perhaps"]);
     assert!(said.contains("there is no verdict `perhaps`: there is "), "{said}");
     let said = ask(&daemon, 1, &["capture", "-w", "none.pcapng", "-i", "nowhere"]);
@@ -94,7 +98,9 @@ fn a_packets_way_is_told_stage_by_stage() {
     assert!(ask(&daemon, 0, &["trace", "clear"]).contains("3 packets are forgotten"));
     assert!(ask(&daemon, 0, &["trace", "show"]).contains("no packet was followed yet"));
     assert!(ask(&daemon, 2, &["trace", "add", "-n", "0"]).contains("`count` is from 1 to 1000"));
-    assert!(ask(&daemon, 6, &["trace", "add", "tcp"]).contains("no filter expressions"));
+    ask(&daemon, 0, &["trace", "add", "-n", "2", "icmp6 and not icmp6"]);
+    let said = ask(&daemon, 2, &["trace", "add", "host"]);
+    assert!(said.contains("filter, column 5: it ends here, and an address is wanted"), "{said}");
     daemon.end();
 }
 

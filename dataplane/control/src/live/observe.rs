@@ -10,7 +10,7 @@ use crossbeam_channel::RecvTimeoutError;
 use serde_json::{Value, json};
 use weir_ebpf::abi::MapKind;
 use weir_engine::mapview::MapView;
-use weir_engine::observe::{Capture, CaptureFilter, Fate, Trace};
+use weir_engine::observe::{Capture, CaptureFilter, Fate, Filter, Trace};
 use weir_engine::reason::Reason;
 use weir_io::pcap::NgWriter;
 
@@ -92,6 +92,16 @@ fn told(event: &weir_engine::live::Event) -> Event {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A filter expression; nothing but spaces is none.
+fn expression(text: Option<&str>) -> Result<Option<Filter>, Problem> {
+    let text = text.filter(|text| !text.trim().is_empty());
+    let understood = text.map(Filter::parse).transpose();
+    understood.map_err(|error| {
+        let hint = "the words are tcpdump's: `host 192.0.2.1 and tcp port 443` (pcap-filter(7))";
+        Problem::new(Cause::Invalid, error.to_string()).hint(hint)
+    })
 }
 
 impl LiveBackend {
@@ -198,10 +208,6 @@ impl LiveBackend {
     }
 
     pub(super) fn capture(&self, wanted: &reply::NewCapture) -> Result<Given, Problem> {
-        if wanted.filter.is_some() {
-            return Err(Problem::new(Cause::NotBuilt, "captures know no filter expressions yet")
-                .hint("capture all of it, and filter the file"));
-        }
         let invalid = |what: &str, word: &str, there: &[&str]| {
             let detail =
                 format!("there is no {what} `{}`: there is {}", word.escape_debug(), there.join(", "));
@@ -227,6 +233,7 @@ impl LiveBackend {
             exit: at("exit") || wanted.at.is_empty(),
             fates: fate.transpose()?.into_iter().collect(),
             reasons: reason.transpose()?.into_iter().collect(),
+            packets: expression(wanted.filter.as_deref())?,
             snap: wanted.snap.map_or(usize::from(u16::MAX), |snap| snap as usize),
             count: wanted.count,
         };
@@ -247,14 +254,12 @@ impl LiveBackend {
     }
 
     pub(super) fn trace(&self, wanted: &reply::NewTrace) -> Result<reply::Changed, Problem> {
-        if wanted.filter.is_some() {
-            return Err(Problem::new(Cause::NotBuilt, "traces know no filter expressions yet"));
-        }
+        let filter = expression(wanted.filter.as_deref())?;
         if !(1..=TRACE_MAX).contains(&wanted.count) {
             return Err(Problem::new(Cause::Invalid, format!("`count` is from 1 to {TRACE_MAX}")));
         }
         let port = wanted.interface.as_deref().map(|name| self.port(name)).transpose()?;
-        let trace = self.live.observers().trace(Trace::new(port, wanted.count as usize));
+        let trace = self.live.observers().trace(Trace::new(port, wanted.count as usize).matching(filter));
         let trace = trace.map_err(|error| Problem::new(Cause::TooMany, error.to_string()))?;
         lock(&self.traces).under_way.push(trace);
         let detail = format!("the next {} packets are followed", wanted.count);

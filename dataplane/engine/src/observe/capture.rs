@@ -6,7 +6,7 @@ use weir_packet::Frame;
 use weir_sys::clock::{self, Clock};
 
 use crate::generation::PortNumber;
-use crate::observe::Pipe;
+use crate::observe::{Filter, Pipe};
 use crate::pipeline::{Judgement, Lane};
 use crate::reason::Reason;
 
@@ -80,6 +80,8 @@ pub struct CaptureFilter {
     pub fates: Vec<Fate>,
     /// Only packets dropped for these reasons; empty: for all, and those not dropped.
     pub reasons: Vec<Reason>,
+    /// Only packets that this holds for, as they are where they are copied.
+    pub packets: Option<Filter>,
     /// Most bytes of each packet to keep.
     pub snap: usize,
     /// End after so many packets.
@@ -95,6 +97,7 @@ impl Default for CaptureFilter {
             exit: true,
             fates: Vec::new(),
             reasons: Vec::new(),
+            packets: None,
             snap: usize::from(u16::MAX),
             count: None,
         }
@@ -114,6 +117,10 @@ impl CaptureFilter {
 
     fn from(&self, from: PortNumber) -> bool {
         self.port.is_none_or(|port| port == from)
+    }
+
+    fn holds(&self, packet: &[u8]) -> bool {
+        self.packets.as_ref().is_none_or(|filter| filter.matches(packet))
     }
 }
 
@@ -172,20 +179,20 @@ impl Capture {
     /// A packet comes in.
     #[inline]
     pub fn enter(&self, place: Place, frame: &Frame) {
-        if self.filter.entry && self.filter.from(place.port) {
-            self.keep(place, frame, Point::Entry, None);
+        if self.filter.entry && self.filter.from(place.port) && self.filter.holds(frame.bytes()) {
+            self.keep(place, frame.bytes(), Point::Entry, None);
         }
     }
 
     /// A packet leaves its last stage.
     #[inline]
     pub fn leave(&self, place: Place, frame: &Frame, judgement: &Judgement) {
-        if self.filter.wants(place.port, judgement) {
-            self.keep(place, frame, Point::Exit, Some(*judgement));
+        if self.filter.wants(place.port, judgement) && self.filter.holds(frame.bytes()) {
+            self.keep(place, frame.bytes(), Point::Exit, Some(*judgement));
         }
     }
 
-    fn keep(&self, place: Place, frame: &Frame, point: Point, judgement: Option<Judgement>) {
+    fn keep(&self, place: Place, packet: &[u8], point: Point, judgement: Option<Judgement>) {
         if let Some(count) = self.filter.count {
             let before = self.seen.fetch_add(1, Ordering::Relaxed);
             if before + 1 >= count {
@@ -202,11 +209,11 @@ impl Capture {
             kept.at_ns = clock::now_ns(Clock::Real);
             kept.point = point;
             kept.judgement = judgement;
-            kept.wire_len = frame.len();
+            kept.wire_len = packet.len();
             kept.bytes.clear();
             // Within the capacity made beforehand, so nothing is allocated.
-            let most = frame.len().min(kept.bytes.capacity()).min(self.filter.snap);
-            kept.bytes.extend_from_slice(&frame.bytes()[..most]);
+            let most = packet.len().min(kept.bytes.capacity()).min(self.filter.snap);
+            kept.bytes.extend_from_slice(&packet[..most]);
         });
     }
 }

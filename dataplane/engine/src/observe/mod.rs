@@ -5,6 +5,7 @@
 //! slow, its own copy is lost and counted, and no packet waits.
 
 mod capture;
+mod filter;
 mod journal;
 mod pipe;
 mod show;
@@ -22,6 +23,7 @@ use crate::env::TraceLine;
 use crate::pipeline::Judgement;
 
 pub use capture::{Capture, CaptureFilter, Captured, Fate, Place, Point};
+pub use filter::{Filter, FilterError};
 pub use journal::{Entry, Journal};
 pub use pipe::{Pipe, Taken};
 pub use show::{Stage, fate, verdicts};
@@ -72,7 +74,8 @@ impl Watchers {
     /// A packet comes in: captures see it, and it is told which traces want its way, as a bit for each.
     pub(crate) fn enter(&self, place: Place, frame: &Frame) -> u16 {
         self.captures.iter().for_each(|capture| capture.enter(place, frame));
-        let begun = self.traces.iter().enumerate().filter(|(_, trace)| trace.begins(place.port));
+        let begun =
+            self.traces.iter().enumerate().filter(|(_, trace)| trace.begins(place.port, frame.bytes()));
         begun.fold(0, |bits, (at, _)| bits | 1 << at)
     }
 

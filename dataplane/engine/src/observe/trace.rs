@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use weir_ebpf::ProgramType;
 
 use crate::generation::{PortNumber, ProgramNumber};
-use crate::observe::Pipe;
 use crate::observe::capture::Place;
+use crate::observe::{Filter, Pipe};
 use crate::pipeline::Judgement;
 
 /// Steps of one packet that are kept; a longer way is cut, and says so.
@@ -158,6 +158,8 @@ impl Default for TraceRecord {
 #[derive(Debug)]
 pub struct Trace {
     port: Option<PortNumber>,
+    /// Only packets that it holds for, as they come in.
+    filter: Option<Filter>,
     count: u64,
     begun: AtomicU64,
     records: Pipe<TraceRecord>,
@@ -167,14 +169,20 @@ impl Trace {
     /// Traces the next `count` packets that come in by `port`, or by any.
     pub fn new(port: Option<PortNumber>, count: usize) -> Self {
         let records = Pipe::new(count, TraceRecord::new);
-        Self { port, count: count as u64, begun: AtomicU64::new(0), records }
+        Self { port, filter: None, count: count as u64, begun: AtomicU64::new(0), records }
+    }
+
+    /// Only packets that this holds for, as they come in.
+    pub fn matching(self, filter: Option<Filter>) -> Self {
+        Self { filter, ..self }
     }
 
     /// Whether this packet is one of them; it is counted then, and [`Trace::end`] must follow.
     #[inline]
-    pub fn begins(&self, port: PortNumber) -> bool {
+    pub fn begins(&self, port: PortNumber, packet: &[u8]) -> bool {
         self.port.is_none_or(|wanted| wanted == port)
             && self.begun.load(Ordering::Relaxed) < self.count
+            && self.filter.as_ref().is_none_or(|filter| filter.matches(packet))
             && self.begun.fetch_add(1, Ordering::Relaxed) < self.count
     }
 
@@ -206,7 +214,7 @@ mod tests {
         let trace = Trace::new(Some(1), 2);
         let mut record = TraceRecord::new();
         let began = [0, 1, 0, 1, 1].map(|port| {
-            let begins = trace.begins(port);
+            let begins = trace.begins(port, &[9; 200]);
             if begins {
                 record.begin(Place { port, queue: 0, worker: 0 }, 0, 1, &[9; 200]);
                 (0..STEPS_MAX + 3).for_each(|_| record.push(Step::Classified { classid: 1 }));
