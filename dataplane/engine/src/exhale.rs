@@ -1,7 +1,7 @@
 //! Where judged frames go, and frames that are judged on their way out only.
 
 use crossbeam_utils::CachePadded;
-use weir_io::Port;
+use weir_io::{Port, Refusal, Sent};
 use weir_packet::{Batch, Frame, Pool};
 use weir_vm::{Context, Run};
 
@@ -36,10 +36,68 @@ pub(crate) fn with_context(
     judgement
 }
 
+/// Who watches what a port does not take, and where the port is: nobody, as long as nobody asks.
+pub(crate) type Watched<'w> = Option<(&'w Watchers, Place)>;
+
+/// The longest packet that is copied for those who watch what is not sent.
+const LOST_MAX: usize = 4096;
+
+/// Sends a batch by a port. While somebody wants to see what it does not take, and for which reason that counts, one
+/// frame after the other: a port says how many it refused, and not which.
+pub(crate) fn send(
+    port: &mut dyn Port,
+    pool: &mut Pool,
+    batch: &mut Batch,
+    watched: Watched<'_>,
+    reason: fn(Refusal) -> Reason,
+) -> Sent {
+    match watched {
+        Some((watchers, place)) if watchers.want_lost(place.port) => {
+            send_singly(port, pool, batch, (watchers, place), reason)
+        }
+        Some(_) | None => port.send(pool, batch),
+    }
+}
+
+#[cold]
+fn send_singly(
+    port: &mut dyn Port,
+    pool: &mut Pool,
+    batch: &mut Batch,
+    (watchers, place): (&Watchers, Place),
+    reason: fn(Refusal) -> Reason,
+) -> Sent {
+    let mut all = Sent::default();
+    let (mut one, mut copy) = (Batch::new(), [0; LOST_MAX]);
+    for frame in batch.drain() {
+        // After it was refused the frame is somebody else's.
+        let len = frame.len().min(LOST_MAX);
+        copy[..len].copy_from_slice(&frame.bytes()[..len]);
+        if let Err(frame) = one.push(frame) {
+            // Not with a batch that was sent.
+            pool.put(frame);
+            continue;
+        }
+        let sent = port.send(pool, &mut one);
+        all.sent += sent.sent;
+        for (refusal, _) in sent.refused.each() {
+            all.refused.add(refusal);
+            watchers.lost(place, &copy[..len], reason(refusal));
+        }
+    }
+    all
+}
+
 /// Sends a port's batch and counts what became of it.
-pub(crate) fn transmit(port: &mut dyn Port, pool: &mut Pool, batch: &mut Batch, counters: &PortCounters) {
+pub(crate) fn transmit(
+    port: &mut dyn Port,
+    pool: &mut Pool,
+    batch: &mut Batch,
+    counters: &PortCounters,
+    watched: Watched<'_>,
+) {
     let bytes: usize = batch.iter().map(Frame::len).sum();
-    let sent = port.send(pool, batch);
+    let sent = send(port, pool, batch, watched, Reason::from);
     counters.transmitted.packets.add(sent.sent as u64);
     // Refused packets are rare; their bytes are counted as if they had been average.
     let all = sent.sent + sent.refused.total();
@@ -68,6 +126,7 @@ pub(crate) struct Exhale<'w> {
     pub(crate) host: Option<&'w mut Host>,
     pub(crate) counters: &'w [CachePadded<PortCounters>],
     pub(crate) recorder: Option<&'w mut (dyn Recorder + 'static)>,
+    pub(crate) watchers: Option<&'w Watchers>,
 }
 
 impl Exhale<'_> {
@@ -103,7 +162,9 @@ impl Exhale<'_> {
     fn out(&mut self, port: PortNumber, frame: Frame) {
         let Err(frame) = self.exhaled[port].push(frame) else { return };
         // The batch is full: send it, and then there is room.
-        transmit(&mut *self.ports[port], self.pool, &mut self.exhaled[port], &self.counters[port]);
+        let watched = self.watchers.map(|watchers| (watchers, Place { port, queue: 0, worker: self.worker }));
+        let batch = &mut self.exhaled[port];
+        transmit(&mut *self.ports[port], self.pool, batch, &self.counters[port], watched);
         if let Err(frame) = self.exhaled[port].push(frame) {
             self.counters[port].drop(Reason::TxRingFull);
             self.pool.put(frame);
@@ -115,7 +176,6 @@ impl Exhale<'_> {
 pub(crate) struct Outgoing<'w> {
     pub(crate) env: &'w mut WorkerEnv,
     pub(crate) sample: &'w mut u32,
-    pub(crate) watchers: Option<&'w Watchers>,
     pub(crate) exhale: Exhale<'w>,
 }
 
@@ -141,7 +201,7 @@ impl Outgoing<'_> {
             judge.copy(to, ingress, context)
         });
         drop(judge);
-        if let Some(watchers) = self.watchers {
+        if let Some(watchers) = self.exhale.watchers {
             watchers.leave(Place { port: from, queue: 0, worker }, &frame, &judgement, 0, None);
         }
         self.exhale.frame(from, frame, &judgement);

@@ -20,7 +20,7 @@ use weir_vm::{Clock, Env, Run};
 use crate::counters::{Counter, PortCounters, Totals};
 use crate::cut::Cut;
 use crate::env::WorkerEnv;
-use crate::exhale::{Exhale, Outgoing, close, transmit, with_context};
+use crate::exhale::{Exhale, Outgoing, Watched, close, send, transmit, with_context};
 use crate::generation::{Generation, PortNumber};
 use crate::handoff::Inbox;
 use crate::host::{Behind, Host, Tools};
@@ -296,7 +296,8 @@ impl Worker {
                 continue;
             }
             taken += count;
-            let sent = self.ports[port].send(&mut self.pool, &mut self.inhaled);
+            let watched = watched(self.watchers.as_deref(), port, self.number);
+            let sent = send(&mut *self.ports[port], &mut self.pool, &mut self.inhaled, watched, Reason::from);
             let counters = &self.shared.counters[port];
             counters.returned.add(sent.refused.total() as u64);
             for (refusal, count) in sent.refused.each() {
@@ -325,6 +326,7 @@ impl Worker {
             host: self.host.as_mut(),
             counters: &self.shared.counters,
             recorder: self.recorder.as_deref_mut(),
+            watchers,
         };
         for mut frame in self.inhaled.drain() {
             self.shared.counters[port].received.count(frame.len());
@@ -343,7 +345,7 @@ impl Worker {
             exhale.frame(port, frame, &judgement);
         }
         drop(judge);
-        let mut outgoing = Outgoing { env: &mut self.env, sample: &mut self.sample, watchers, exhale };
+        let mut outgoing = Outgoing { env: &mut self.env, sample: &mut self.sample, exhale };
         outgoing.clones(port);
     }
 
@@ -352,6 +354,7 @@ impl Worker {
         let Some(host) = &mut self.host else { return };
         let now_ns = clock::now_ns(clock::Clock::Monotonic);
         let generation = self.generations.now();
+        let watchers = self.watchers.as_deref();
         // What leaves may come back by a redirect, though seldom.
         for _ in 0..REDIRECTS_MAX {
             let mut tools = Tools {
@@ -360,6 +363,8 @@ impl Worker {
                 pool: &mut self.pool,
                 counters: &self.shared.counters,
                 now_ns,
+                watchers,
+                worker: self.number,
             };
             host.drain(&mut tools);
             if host.is_idle() {
@@ -378,25 +383,25 @@ impl Worker {
                 host: Some(&mut *host),
                 counters: &self.shared.counters,
                 recorder: self.recorder.as_deref_mut(),
+                watchers,
             };
-            let watchers = self.watchers.as_deref();
-            let mut outgoing = Outgoing { env: &mut self.env, sample: &mut self.sample, watchers, exhale };
+            let mut outgoing = Outgoing { env: &mut self.env, sample: &mut self.sample, exhale };
             while let Some(leaving) = outgoing.exhale.host.as_mut().and_then(|host| host.leaving()) {
                 outgoing.frame(leaving.from, leaving.to, false, leaving.frame);
                 outgoing.clones(leaving.from);
             }
         }
         let (routes, counters) = (self.env.routes(), &*self.shared.counters);
-        host.give_up(
-            Reason::RedirectLoop,
-            &mut Tools { routes, generation, pool: &mut self.pool, counters, now_ns },
-        );
+        let (pool, worker) = (&mut self.pool, self.number);
+        let mut tools = Tools { routes, generation, pool, counters, now_ns, watchers, worker };
+        host.give_up(Reason::RedirectLoop, &mut tools);
     }
 
     fn send(&mut self, port: PortNumber) {
         if !self.exhaled[port].is_empty() {
             let batch = &mut self.exhaled[port];
-            transmit(&mut *self.ports[port], &mut self.pool, batch, &self.shared.counters[port]);
+            let watched = watched(self.watchers.as_deref(), port, self.number);
+            transmit(&mut *self.ports[port], &mut self.pool, batch, &self.shared.counters[port], watched);
         }
     }
 
@@ -504,6 +509,11 @@ impl Worker {
         self.generations.rest();
         self.env.rest();
     }
+}
+
+/// Who watches what a port does not take.
+fn watched(watchers: Option<&Watchers>, port: PortNumber, worker: usize) -> Watched<'_> {
+    watchers.map(|watchers| (watchers, Place { port, queue: 0, worker }))
 }
 
 /// What is to be seen of a port from outside.

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use weir_engine::build;
 use weir_engine::config::Config;
 use weir_engine::env::WorkerEnv;
+use weir_engine::host::{Behind, Host, Setup};
 use weir_engine::observe::{Capture, CaptureFilter, Fate, Filter, Observers, Point, Step, Trace};
+use weir_engine::pipeline::Lane;
+use weir_engine::reason::Reason;
 use weir_engine::routes::Routes;
 use weir_engine::swap::Swap;
 use weir_engine::worker::Worker;
@@ -123,4 +126,60 @@ fn an_expression_picks_packets_for_captures_and_traces() {
     let record = trace.records().take().expect("one packet");
     assert_eq!(record.header, udp(54));
     assert!(trace.records().take().is_none(), "no other came");
+}
+
+/// A wire from wan to lan, at whose other end nobody takes anything: two packets fit, and the host has no way.
+fn blocked(forward: &str) -> Bench {
+    let text = "version = 1\n[interface.wan]\ndriver = \"null\"\n[interface.lan]\ndriver = \"null\"\n"
+        .to_owned()
+        + forward;
+    let config = Config::parse(Path::new("weir.toml"), &text).unwrap();
+    let built = build::build(&config, 1, 1, Engine::default()).unwrap();
+    let routes = Swap::new(Arc::new(Routes::build(&config, &built.generation.ports).unwrap()), 1);
+    let swap = Swap::new(Arc::new(built.generation), 1);
+    let umem = Umem::new(1024, ChunkSize::Half).unwrap();
+    // In the order of their names.
+    let ((wan, other), (lan, end)) = (pair::pair("wan", 1, 256), pair::pair("lan", 2, 2));
+    // Its other end stays, and takes nothing.
+    std::mem::forget(end);
+    let observers = Observers::new();
+    let env = WorkerEnv::new(0, 7, routes.reader(0), umem.pool(0).unwrap(), None);
+    let wants = Arc::new(crossbeam_queue::ArrayQueue::new(8));
+    let host = Host::new(Setup::of(&config.router, wants), vec![Behind::Nobody, Behind::Nobody]);
+    let pool = umem.pool(512).unwrap();
+    let worker = Worker::new(0, swap.reader(0), vec![Box::new(lan), Box::new(wan)], pool, env, None)
+        .watched_by(&observers)
+        .with_host(host);
+    Bench { worker, other: Box::new(other), pool: umem.pool(256).unwrap(), observers }
+}
+
+#[test]
+fn a_capture_sees_what_is_dropped_behind_the_programs() {
+    let mut bench = blocked("[forward]\nconnect = { wan = \"lan\" }\n");
+    let filter = CaptureFilter { fates: vec![Fate::Drop], ..CaptureFilter::default() };
+    let capture = bench.observers.capture(Capture::new(filter, 64, 2048)).unwrap();
+    bench.judge(&[udp(1), udp(2), udp(3), udp(4)]);
+    let mut seen = Vec::new();
+    while let Some(packet) = capture.packets().take() {
+        seen.push((packet.port, packet.judgement.map(|judgement| judgement.lane), packet.bytes.clone()));
+    }
+    let refused = Some(Lane::Drop(Reason::TxRingFull));
+    assert_eq!(seen, [(0, refused, udp(3)), (0, refused, udp(4))]);
+    // Nobody asks any more: counted as before, and not looked at.
+    bench.observers.end_capture(&capture);
+    bench.judge(&[udp(5)]);
+    let totals = &bench.worker.shared().counters[0];
+    assert_eq!(totals.dropped[Reason::TxRingFull as usize].get(), 3);
+    assert_eq!(totals.transmitted.packets.get(), 2);
+}
+
+#[test]
+fn a_capture_sees_what_the_host_does_not_take() {
+    let mut bench = blocked("");
+    let filter = CaptureFilter { reasons: vec![Reason::HostNone], ..CaptureFilter::default() };
+    let capture = bench.observers.capture(Capture::new(filter, 64, 2048)).unwrap();
+    bench.judge(&[udp(1)]);
+    let packet = capture.packets().take().expect("it is dropped");
+    assert_eq!((packet.port, packet.bytes.as_slice()), (1, &udp(1)[..]));
+    assert!(capture.packets().take().is_none());
 }

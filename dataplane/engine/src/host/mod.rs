@@ -30,7 +30,9 @@ use weir_router::{Bucket, Exception, exception};
 
 use crate::config;
 use crate::counters::PortCounters;
+use crate::exhale::{Watched, send};
 use crate::generation::{Generation, PortNumber};
+use crate::observe::{Place, Watchers};
 use crate::reason::Reason;
 use crate::routes::Routes;
 use hold::Hold;
@@ -98,6 +100,17 @@ pub struct Tools<'w> {
     pub counters: &'w [CachePadded<PortCounters>],
     /// The time, by a clock that does not go back.
     pub now_ns: u64,
+    /// Those who watch this turn.
+    pub watchers: Option<&'w Watchers>,
+    /// The worker.
+    pub worker: usize,
+}
+
+impl<'w> Tools<'w> {
+    /// Who watches what is dropped of a port's packets.
+    fn watched(&self, port: PortNumber) -> Watched<'w> {
+        self.watchers.map(|watchers| (watchers, Place { port, queue: 0, worker: self.worker }))
+    }
 }
 
 /// A frame that leaves by a port, with the link header that it needs.
@@ -258,7 +271,8 @@ impl Host {
         if let Err(frame) = self.batch.push(frame) {
             return drop_frame(from, frame, Reason::HostRefused, tools);
         }
-        match tap.send(tools.pool, &mut self.batch).sent {
+        let watched = tools.watched(from);
+        match send(&mut **tap, tools.pool, &mut self.batch, watched, |_| Reason::HostRefused).sent {
             0 => counters.drop(Reason::HostRefused),
             _ => counters.passed.count(len),
         }
@@ -280,8 +294,7 @@ impl Host {
             counters.dropped[Reason::FromHost as usize].add(received.lost as u64);
             for frame in batch.drain() {
                 counters.originated.count(frame.len());
-                counters.drop(Reason::FromHost);
-                tools.pool.put(frame);
+                drop_frame(port, frame, Reason::FromHost, tools);
             }
         }
     }
@@ -381,5 +394,8 @@ fn uncount(counters: &PortCounters) {
 
 fn drop_frame(from: PortNumber, frame: Frame, reason: Reason, tools: &mut Tools<'_>) {
     tools.counters[from].drop(reason);
+    if let Some((watchers, place)) = tools.watched(from) {
+        watchers.lost(place, frame.bytes(), reason);
+    }
     tools.pool.put(frame);
 }

@@ -63,7 +63,7 @@ impl Fate {
 pub enum Point {
     /// As it came in.
     Entry,
-    /// As it leaves its last stage, its fate known.
+    /// As it leaves its last stage, its fate known; and once more when it is dropped behind that stage.
     Exit,
 }
 
@@ -189,6 +189,20 @@ impl Capture {
     pub fn leave(&self, place: Place, frame: &Frame, judgement: &Judgement) {
         if self.filter.wants(place.port, judgement) && self.filter.holds(frame.bytes()) {
             self.keep(place, frame.bytes(), Point::Exit, Some(*judgement));
+        }
+    }
+
+    /// Whether it may want packets that are dropped after their last stage.
+    pub(crate) fn wants_lost(&self, port: PortNumber) -> bool {
+        let CaptureFilter { exit, fates, .. } = &self.filter;
+        *exit && self.filter.from(port) && (fates.is_empty() || fates.contains(&Fate::Drop))
+    }
+
+    /// A packet is dropped after its last stage.
+    pub(crate) fn lost(&self, place: Place, packet: &[u8], reason: Reason) {
+        let judgement = Judgement { lane: Lane::Drop(reason), xdp: None, tc: None, classid: 0 };
+        if self.filter.wants(place.port, &judgement) && self.filter.holds(packet) {
+            self.keep(place, packet, Point::Exit, Some(judgement));
         }
     }
 

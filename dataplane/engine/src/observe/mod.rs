@@ -20,7 +20,9 @@ use weir_ebpf::abi::Errno;
 use weir_packet::Frame;
 
 use crate::env::TraceLine;
+use crate::generation::PortNumber;
 use crate::pipeline::Judgement;
+use crate::reason::Reason;
 
 pub use capture::{Capture, CaptureFilter, Captured, Fate, Place, Point};
 pub use filter::{Filter, FilterError};
@@ -77,6 +79,16 @@ impl Watchers {
         let begun =
             self.traces.iter().enumerate().filter(|(_, trace)| trace.begins(place.port, frame.bytes()));
         begun.fold(0, |bits, (at, _)| bits | 1 << at)
+    }
+
+    /// Whether anybody wants packets that are dropped after their last stage, at this port.
+    pub(crate) fn want_lost(&self, port: PortNumber) -> bool {
+        self.captures.iter().any(|capture| capture.wants_lost(port))
+    }
+
+    /// A packet is dropped after its last stage: the host's lane or a port did not take it.
+    pub(crate) fn lost(&self, place: Place, packet: &[u8], reason: Reason) {
+        self.captures.iter().for_each(|capture| capture.lost(place, packet, reason));
     }
 
     /// A packet leaves its last stage; `record` is its way, for the traces that wanted it.
