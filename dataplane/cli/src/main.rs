@@ -92,6 +92,8 @@ enum Live {
     Events(commands::events::Arguments),
     /// Say why packets would not flow, and what to do about it
     Doctor(commands::doctor::Arguments),
+    /// Which weir this is, or which one runs
+    Version(commands::version::Arguments),
 }
 
 fn live(command: &Live, socket: &SocketArgs, output: &Output) -> exit::Done {
@@ -110,6 +112,7 @@ fn live(command: &Live, socket: &SocketArgs, output: &Output) -> exit::Done {
         Live::Trace(command) => commands::trace::run(command, &daemon, output),
         Live::Events(arguments) => commands::events::run(arguments, &daemon, output),
         Live::Doctor(arguments) => commands::doctor::run(arguments, &daemon, output),
+        Live::Version(arguments) => commands::version::run(arguments, &daemon, output),
     }
 }
 

@@ -7,6 +7,7 @@
 #![allow(clippy::result_large_err, reason = "a problem ends its request; no path with one is fast")]
 
 pub mod action;
+pub mod built;
 pub mod client;
 pub mod daemon;
 pub mod devices;

@@ -9,6 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use crate::built;
 use crate::reply::{Durations, InterfaceStats, MapStats, ProgramStats, QueueStats, Stats, WorkerStats};
 
 /// What a metric is.
@@ -109,8 +110,8 @@ macro_rules! metrics {
 }
 
 metrics! {
-    Info "weir_build" ["version", "commit"] "Which weir this is",
-        |_, put| put(&[env!("CARGO_PKG_VERSION"), option_env!("WEIR_COMMIT").unwrap_or("unknown")], 1.0);
+    Info "weir_build" ["version", "commit", "rustc"] "Which weir this is",
+        |_, put| put(&[built::VERSION, built::COMMIT.unwrap_or("unknown"), built::RUSTC], 1.0);
     Gauge "weir_uptime_seconds" [] "Time since the daemon started", |stats, put| put(&[], stats.uptime_seconds);
     Gauge "weir_ready" [] "1 when workers turn and ports are up", |stats, put| put(&[], f64::from(u8::from(stats.ready)));
     Gauge "weir_config_generation" [] "The generation in force", |stats, put| put(&[], stats.generation as f64);

@@ -20,3 +20,4 @@ pub(crate) mod run;
 pub(crate) mod stats;
 pub(crate) mod top;
 pub(crate) mod trace;
+pub(crate) mod version;

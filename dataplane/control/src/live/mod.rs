@@ -23,6 +23,7 @@ use weir_engine::live::{Current, Live};
 
 use crate::action::Action;
 use crate::action::field::Octets;
+use crate::built;
 use crate::problem::{Cause, Problem};
 use crate::reply::{self, schema, time};
 use crate::server::{Backend, Given, Peer, json};
@@ -67,8 +68,9 @@ impl LiveBackend {
     fn version(&self) -> reply::Version {
         reply::Version {
             schema: schema("version"),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            commit: option_env!("WEIR_COMMIT").map(str::to_owned),
+            version: built::VERSION.to_owned(),
+            commit: built::COMMIT.map(str::to_owned),
+            rustc: built::RUSTC.to_owned(),
             pid: std::process::id(),
             started_at: time(self.started.0),
             uptime_seconds: self.started.1.elapsed().as_secs_f64(),

@@ -12,6 +12,9 @@ pub struct Version {
     pub version: String,
     /// The commit it was built from, when the build knew.
     pub commit: Option<String>,
+    /// Which compiler built it.
+    #[serde(default)]
+    pub rustc: String,
     /// Its process.
     pub pid: u32,
     /// Since when it runs, RFC 3339.

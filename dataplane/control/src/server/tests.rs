@@ -34,6 +34,7 @@ impl Backend for Fake {
                 schema: reply::schema("version"),
                 version: "0".into(),
                 commit: None,
+                rustc: "0".into(),
                 pid: std::process::id(),
                 started_at: reply::now(),
                 uptime_seconds: 0.0,
@@ -169,7 +170,6 @@ impl Drop for Running {
         if let Some(thread) = self.thread.take() {
             thread.join().expect("the server ends without a panic");
         }
-        let _ = std::fs::remove_file(&self.socket);
     }
 }
 
