@@ -14,6 +14,7 @@ use crate::exit::{Code, Failure};
 
 /// Which daemon is meant.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct SocketArgs {
     /// Socket of the running weir
     #[arg(long, global = true, env = "WEIR_SOCK", hide_env_values = true, value_name = "PATH",

@@ -6,7 +6,9 @@
 
 mod commands;
 mod daemon;
+mod examples;
 mod exit;
+mod missing;
 mod output;
 mod rates;
 mod source;
@@ -21,7 +23,7 @@ use crate::output::{Output, OutputArgs};
 
 /// A programmable packet dataplane in user space: runs XDP and tc programs, unmodified.
 #[derive(Parser)]
-#[command(name = "weir", version, infer_subcommands = true, propagate_version = true)]
+#[command(name = "weir", version, infer_subcommands = true, propagate_version = true, after_help = examples::WEIR)]
 struct Arguments {
     #[command(flatten)]
     output: OutputArgs,
@@ -34,16 +36,20 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Prove programs, or say why not
+    #[command(after_help = examples::CHECK)]
     Check(commands::check::Arguments),
     /// Run one program on packets of your own: verdict, changed bytes, map changes
+    #[command(after_help = examples::EXEC)]
     Exec(commands::exec::Arguments),
     /// Show what is in an object, and what it needs
     Inspect(commands::inspect::Arguments),
     /// Play captures through the programs of a configuration, or of one object, and count everything
+    #[command(after_help = examples::REPLAY)]
     Replay(commands::replay::Arguments),
     /// Look at captures, and make traffic up
     Pcap(commands::pcap::Arguments),
     /// Run weir: move packets as a configuration says, and answer at the control socket
+    #[command(after_help = examples::RUN)]
     Run(commands::run::Arguments),
     #[command(flatten)]
     Live(Live),
@@ -59,34 +65,36 @@ enum Command {
 #[derive(Subcommand)]
 enum Live {
     /// Programs: show, load, replace while traffic flows, roll back, run, dump
-    #[command(subcommand, alias = "p")]
+    #[command(subcommand, alias = "p", after_help = examples::PROG)]
     Prog(commands::prog::Command),
     /// Maps: show, dump, look up, change, watch, export
-    #[command(subcommand, alias = "m")]
+    #[command(subcommand, alias = "m", after_help = examples::MAP)]
     Map(commands::map::Command),
     /// What is attached where
-    #[command(subcommand, alias = "n")]
+    #[command(subcommand, alias = "n", after_help = examples::NET)]
     Net(commands::net::Command),
     /// Interfaces, and how they are
     #[command(subcommand)]
     If(commands::interface::Command),
     /// Routes that the router goes by
-    #[command(subcommand, alias = "r")]
+    #[command(subcommand, alias = "r", after_help = examples::ROUTE)]
     Route(commands::route::Command),
     /// Neighbours, and how well they are known
     #[command(subcommand)]
     Neigh(commands::route::NeighborCommand),
     /// Everything that is counted
+    #[command(after_help = examples::STATS)]
     Stats(commands::stats::Arguments),
     /// Rates that move, on a screen
     Top(commands::top::Arguments),
     /// The configuration: show, check, diff, apply, confirm, roll back
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::CONFIG)]
     Config(commands::config::Command),
     /// Packets with their verdicts, as pcapng
+    #[command(after_help = examples::CAPTURE)]
     Capture(commands::capture::Arguments),
     /// The way of single packets, stage by stage
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::TRACE)]
     Trace(commands::trace::Command),
     /// What happens, as it happens
     Events(commands::events::Arguments),
@@ -117,7 +125,14 @@ fn live(command: &Live, socket: &SocketArgs, output: &Output) -> exit::Done {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => match missing::failure(&error, &words) {
+            Some(failure) => return exit::finish(Err(failure), &Output::of_words(&words)),
+            None => error.exit(),
+        },
+    };
     let output = Output::new(&arguments.output);
     let done = match arguments.command {
         Command::Check(arguments) => commands::check::run(&arguments, &output),

@@ -24,6 +24,7 @@ pub(crate) enum When {
 
 /// Options of every command that say how answers look.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct OutputArgs {
     /// Answer in JSON
     #[arg(short, long, global = true)]
@@ -34,8 +35,8 @@ pub(crate) struct OutputArgs {
     /// Say nothing but what was asked for
     #[arg(short, long, global = true)]
     quiet: bool,
-    /// Colour the answer
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    /// Colour the answer: auto (on a terminal, unless NO_COLOR is set or TERM is dumb), always, never
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
     color: When,
     /// No progress bar
     #[arg(long, global = true)]
@@ -79,6 +80,12 @@ impl Output {
             colour: colour && !args.json,
             progress,
         }
+    }
+
+    /// For words that are no command line: JSON if they ask for it.
+    pub(crate) fn of_words(words: &[String]) -> Self {
+        let json = words.iter().any(|word| word == "-j" || word == "--json");
+        Self { json, pretty: false, quiet: false, colour: false, progress: false }
     }
 
     /// Whether the answer is to be JSON.
