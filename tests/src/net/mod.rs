@@ -5,6 +5,7 @@
 //! and host b in a row; [`Weir`] is `weir run` on the box. [`flood`] sends numbered packets and says which
 //! were lost, came twice, changed places, or were judged by a mixture.
 
+pub mod deaf;
 pub mod flood;
 pub mod ledger;
 pub mod mark;

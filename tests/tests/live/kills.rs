@@ -67,6 +67,17 @@ fn held(client: &Client) -> Result<Held> {
     entries.entries.iter().map(|entry| Ok((number(&entry["key"])?, number(&entry["value"])?))).collect()
 }
 
+/// What a weir that is starting begins with, as soon as it answers; `None` when it does not in time.
+fn begun(client: &Client, until: Instant) -> Option<Held> {
+    while Instant::now() < until {
+        match held(client) {
+            Ok(held) => return Some(held),
+            Err(_) => std::thread::sleep(Duration::from_millis(2)),
+        }
+    }
+    None
+}
+
 /// What the newest whole snapshot holds of the map, and its number; while no weir runs.
 fn kept(folder: &Path) -> Result<(Newest, u64, Held)> {
     let (_, newest) = Store::open(&folder.join("state"))?;
@@ -121,7 +132,7 @@ fn killed_at_any_moment_it_starts_again() -> Result<()> {
     let running =
         Flood::new(topology.flows(8)?).impatient().start((&topology.a, "a0"), (&topology.b, "b0"))?;
     let kills = if full_scale() { 100 } else { 6 };
-    let (mut slowest, mut next, mut sequence, mut early) = (Duration::ZERO, 1, 0, 0);
+    let (mut slowest, mut next, mut sequence, mut early, mut compared) = (Duration::ZERO, 1, 0, 0, 0);
     let (mut held_before, mut seed) = (Held::new(), 0x2545_f491_4f6c_dd1d_u64);
     for kill in 0..kills {
         weir.launch(&config())?;
@@ -131,6 +142,12 @@ fn killed_at_any_moment_it_starts_again() -> Result<()> {
         seed ^= seed << 17;
         let until = Instant::now() + Duration::from_millis(seed % 700);
         let first = next;
+        // What it began with, before anything is written: exactly what the life before left.
+        let begun = begun(&client, until);
+        if let Some(begun) = &begun {
+            ensure!(*begun == held_before, "kill {kill}: {begun:?} is not {held_before:?}");
+            compared += 1;
+        }
         next = write(&client, next, until);
         std::thread::sleep(until.saturating_duration_since(Instant::now()));
         weir.kill()?;
@@ -146,6 +163,10 @@ fn killed_at_any_moment_it_starts_again() -> Result<()> {
             ensure!(*value >= before, "kill {kill}: key {key} went back from {before} to {value}");
         }
         ensure!(held.len() >= held_before.len(), "kill {kill}: {held:?} after {held_before:?}");
+        if begun.is_none() {
+            // It never answered, so nobody wrote: what it was to begin with is untouched.
+            ensure!(held == held_before, "kill {kill}: {held:?} is not {held_before:?}");
+        }
         (sequence, held_before) = (now, held);
     }
     let start = Instant::now();
@@ -155,12 +176,13 @@ fn killed_at_any_moment_it_starts_again() -> Result<()> {
     let back = start.elapsed();
     let outcome = running.stop()?;
     println!(
-        "{kills} kills ({early} before it answered), {sequence} snapshots, {next} updates; box as it was found at the \
+        "{kills} kills ({early} before it answered), {compared} starts compared, {sequence} snapshots, {next} updates; box as it was found at the \
          latest after {} ms; packets flow {} ms after the last start; {}",
         slowest.as_millis(),
         back.as_millis(),
         outcome.line()
     );
+    ensure!(compared > 0, "it never answered before it was killed");
     ensure!(sequence > 0 && held_before.len() == KEYS as usize, "{sequence} snapshots of {held_before:?}");
     flawless(&outcome)?;
     Counted::ask(&weir)?.holds()?;

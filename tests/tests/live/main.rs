@@ -5,6 +5,7 @@
 mod kills;
 mod losses;
 mod router;
+mod routes;
 mod swaps;
 
 use std::time::{Duration, Instant};

@@ -12,13 +12,13 @@ use weir_tests::program::root;
 use crate::SECOND;
 
 /// The configuration that people are given, as it is; its objects are where they are.
-fn router() -> Result<String> {
+pub(crate) fn router() -> Result<String> {
     let text = std::fs::read_to_string(root().join("config/router.toml"))?;
     Ok(text.replace("\"../programs/", "\"@ROOT@/programs/"))
 }
 
 /// Nothing was lost on the way.
-fn accounted(weir: &Weir) -> Result<()> {
+pub(crate) fn accounted(weir: &Weir) -> Result<()> {
     Counted::ask(weir)?.holds()
 }
 
