@@ -51,7 +51,7 @@ fn check_depth(program: &Program, shape: &Shape, facts: &Facts, later: &[(usize,
             return Err(Box::new(Reject::new(slot, Rule::StackDepth, message)));
         }
         if frames > MAX_CALL_FRAMES {
-            let message = format!("the call stack of {frames} frames is too deep !");
+            let message = format!("the call stack of {} frames is too deep !", frames - 1);
             return Err(Box::new(Reject::new(slot, Rule::CallDepth, message)));
         }
         let deep = before >= ABOVE_TAIL_CALL_MAX && !seeded(Bug::TailCallDepth);

@@ -55,13 +55,15 @@ impl Reject {
     pub fn kernel_says(&self) -> Option<&str> {
         /// The last of `enum bpf_func_id` in Linux 6.18.
         const LAST_HELPER: u64 = 211;
+        const LOADERS: u64 = 2_000_000_000;
         let ours_alone = match self.rule {
             Rule::HelperUnknown => self
                 .message
                 .rsplit('#')
                 .next()
                 .and_then(|id| id.parse().ok())
-                .is_none_or(|id: u64| id <= LAST_HELPER),
+                // What a loader puts where it found nothing is not a number of the kernel's either.
+                .is_none_or(|id: u64| id <= LAST_HELPER || id >= LOADERS),
             Rule::KernelFunction => true,
             rule => rule.kernel().is_empty(),
         };

@@ -358,7 +358,8 @@ impl Relevance {
                 | Arg::SocketOrNull
                 | Arg::FullSocketOrNull => true,
                 Arg::Anything => {
-                    callee.is(Helper::TailCall) && *reg == Reg::R3
+                    callee.is(Helper::GetLocalStorage)
+                        || callee.is(Helper::TailCall) && *reg == Reg::R3
                         || callee.is(Helper::Loop) && *reg == Reg::R1
                 }
                 _ => false,

@@ -209,12 +209,22 @@ pub(crate) struct Pointer {
     pub(crate) id: Id,
     /// The reference that must be released.
     pub(crate) reference: Id,
+    /// Whether it is known to stand at the end of the packet or behind it; only words depend on it.
+    pub(crate) past_end: bool,
 }
 
 impl Pointer {
     /// A pointer to the start of what it points to.
     pub(crate) const fn new(kind: Kind) -> Self {
-        Self { kind, maybe_null: false, off: 0, var: Scalar::constant(0), id: 0, reference: 0 }
+        Self {
+            kind,
+            maybe_null: false,
+            off: 0,
+            var: Scalar::constant(0),
+            id: 0,
+            reference: 0,
+            past_end: false,
+        }
     }
 
     /// The kernel's word for its type.

@@ -2,11 +2,29 @@
 #ifndef WEIR_SELFTESTS_COMMON_H
 #define WEIR_SELFTESTS_COMMON_H
 
+#include <linux/bpf.h>
 #include <stdio.h>
 #include <string.h>
 
 /* Most bytes of a log that are worth keeping: the refusal stands at its end. */
 #define WEIR_LOG_TAIL 6000
+
+/* The program types that weir proves. */
+static int weir_has_type(int type)
+{
+	static const int types[] = {
+		BPF_PROG_TYPE_SOCKET_FILTER, BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_SCHED_ACT, BPF_PROG_TYPE_XDP,
+		BPF_PROG_TYPE_CGROUP_SKB, BPF_PROG_TYPE_CGROUP_SOCK, BPF_PROG_TYPE_LWT_IN, BPF_PROG_TYPE_LWT_OUT,
+		BPF_PROG_TYPE_LWT_XMIT, BPF_PROG_TYPE_SOCK_OPS, BPF_PROG_TYPE_SK_SKB, BPF_PROG_TYPE_SK_MSG,
+		BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_PROG_TYPE_LWT_SEG6LOCAL, BPF_PROG_TYPE_SK_REUSEPORT,
+		BPF_PROG_TYPE_FLOW_DISSECTOR, BPF_PROG_TYPE_SK_LOOKUP,
+	};
+
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+		if (types[i] == type)
+			return 1;
+	return 0;
+}
 
 static void weir_string(const char *text)
 {

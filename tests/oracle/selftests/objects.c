@@ -76,12 +76,6 @@ static unsigned int flags_of(const struct btf *btf, const char *function)
 	return flags;
 }
 
-static bool has_packet(enum bpf_prog_type type)
-{
-	return type == BPF_PROG_TYPE_SOCKET_FILTER || type == BPF_PROG_TYPE_SCHED_CLS ||
-	       type == BPF_PROG_TYPE_SCHED_ACT || type == BPF_PROG_TYPE_XDP;
-}
-
 static void weir_tags(const struct btf *btf, const char *name)
 {
 	const char *tag, *comma = "";
@@ -125,7 +119,7 @@ static int weir_program(const char *path, const char *family, int index)
 		return 0;
 	}
 	name = bpf_program__name(chosen);
-	if (!btf || !has_packet(bpf_program__type(chosen)) || tagged(btf, name, "comment:test_auxiliary") ||
+	if (!btf || !weir_has_type(bpf_program__type(chosen)) || tagged(btf, name, "comment:test_auxiliary") ||
 	    (!tagged(btf, name, "comment:test_expect_success") &&
 	     !tagged(btf, name, "comment:test_expect_failure"))) {
 		bpf_object__close(object);
@@ -142,6 +136,7 @@ static int weir_program(const char *path, const char *family, int index)
 	printf(",\"kind\":%d,\"strict\":%s,\"expected\":\"%s\"", bpf_program__type(chosen),
 	       flags & BPF_F_STRICT_ALIGNMENT ? "true" : "false",
 	       tagged(btf, name, "comment:test_expect_failure") ? "reject" : "accept");
+	printf(",\"attach\":%d", bpf_program__expected_attach_type(chosen));
 	weir_tags(btf, name);
 	weir_answer(fd, error, error && !weir_log[0] ? libbpf_said : weir_log);
 	printf(",\"asked\":%s", !error || weir_log[0] ? "true" : "false");

@@ -88,8 +88,7 @@ static void weir_case(const char *family, struct bpf_test *test)
 	struct bpf_insn *insns = test->insns;
 	bool strict = test->flags & F_LOAD_WITH_STRICT_ALIGNMENT;
 
-	if (type != BPF_PROG_TYPE_SOCKET_FILTER && type != BPF_PROG_TYPE_SCHED_CLS &&
-	    type != BPF_PROG_TYPE_SCHED_ACT && type != BPF_PROG_TYPE_XDP)
+	if (!weir_has_type(type))
 		return;
 	memset(map_fds, -1, sizeof(map_fds));
 	weir_fix(test, type, map_fds, &fd_array[1]);
@@ -125,6 +124,7 @@ static void weir_case(const char *family, struct bpf_test *test)
 	printf(",\"kind\":%d,\"strict\":%s,\"expected\":\"%s\",\"insns\":", type, strict ? "true" : "false",
 	       test->result == REJECT ? "reject" : "accept");
 	weir_hex(insns, length * sizeof(*insns));
+	printf(",\"attach\":%d", test->expected_attach_type);
 	weir_maps(test);
 	printf(",\"says\":[");
 	weir_string(test->result == REJECT && test->errstr ? test->errstr : "");

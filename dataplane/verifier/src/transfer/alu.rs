@@ -135,7 +135,7 @@ impl Explorer<'_> {
             Imm64::Map(map) => Value::Pointer(Pointer::new(Kind::Map(MapRef { map, inner: false }))),
             Imm64::MapValue { map, offset } => Value::Pointer(Pointer {
                 off: offset as i32,
-                id: self.new_id(),
+                // It is the same value wherever it is named: no lookup told it apart.
                 ..Pointer::new(Kind::MapValue(MapRef { map, inner: false }))
             }),
             Imm64::Function(off) => {
@@ -288,7 +288,7 @@ impl Explorer<'_> {
             Kind::PacketMeta { .. } => Kind::PacketMeta { range: 0 },
             other => return Pointer { kind: other, ..pointer },
         };
-        Pointer { kind, id: self.new_id(), ..pointer }
+        Pointer { kind, id: self.new_id(), past_end: false, ..pointer }
     }
 }
 

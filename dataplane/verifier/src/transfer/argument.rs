@@ -75,13 +75,17 @@ impl Explorer<'_> {
         }
         let value = self.read(reg)?;
         // Only what is passed on unseen may be any number.
-        let index = callee.is(Helper::TailCall) && at == 2;
+        let index = callee.is(Helper::TailCall) && at == 2 || callee.is(Helper::GetLocalStorage);
         if !matches!(args[at], Arg::Anything | Arg::Number) || index {
             self.demand(&value);
         }
         match args[at] {
             Arg::DontCare => Ok(()),
             Arg::Anything => {
+                if callee.is(Helper::GetLocalStorage) && !value.is_null() {
+                    let message = "get_local_storage() doesn't support non-zero flags";
+                    return self.refuse(Rule::ArgumentConstant, message);
+                }
                 if callee.is(Helper::TailCall) && at == 2 {
                     call.index = value.as_constant().map(|index| index as u32);
                 }
@@ -107,7 +111,7 @@ impl Explorer<'_> {
             Arg::MapKey => self.check_key(callee, reg, call),
             Arg::MapValue | Arg::MapValueOrNull | Arg::UninitMapValue if self.holds_sockets(call) => {
                 if args[at] == Arg::MapValue {
-                    return self.check_socket(Arg::Socket, reg, call);
+                    return self.check_socket(callee, Arg::Socket, reg, call);
                 }
                 self.refuse(Rule::MapHelper, "invalid arg_type for sockmap/sockhash")
             }
@@ -141,7 +145,7 @@ impl Explorer<'_> {
             Arg::Record => self.check_record(reg, call),
             Arg::SocketOrNull | Arg::FullSocketOrNull if value.is_null() => Ok(()),
             Arg::Socket | Arg::SocketOrNull | Arg::FullSocketOrNull | Arg::SocketReleased => {
-                self.check_socket(args[at], reg, call)
+                self.check_socket(callee, args[at], reg, call)
             }
             Arg::Kernel(of) => self.check_kernel(of, reg, false, call),
             Arg::KernelReleased(of) => self.check_kernel(of, reg, true, call),
@@ -352,9 +356,12 @@ impl Explorer<'_> {
                         self.refuse(Rule::ArgumentSize, "invalid zero-sized read")
                     };
                 }
-                let direction = if wanted.write { Direction::Write } else { Direction::Read };
+                // Where both are asked for by types, the kernel looks at reading first.
+                let typed = !matches!(callee, Some(Callee::Helper(_)));
+                let written = wanted.write && !(typed && wanted.read);
+                let direction = if written { Direction::Write } else { Direction::Read };
                 let (from, to) = self.check_stack(reg, pointer, 0, size, direction)?;
-                self.check_no_object(frame, from, to)?;
+                self.check_no_object(Some(reg), frame, from, to)?;
                 if wanted.write {
                     call.fill(frame, from, to);
                 } else if let Some(callee) = callee.filter(|_| pointer.constant_offset().is_some()) {
@@ -429,24 +436,30 @@ impl Explorer<'_> {
         let Value::Number(size) = self.read(reg)? else {
             return self.refuse(Rule::ArgumentType, format!("R{} is not a scalar", reg.index()));
         };
-        let Some(constant) = size.range.as_constant() else {
-            let message = format!("R{} must be a known constant", reg.index());
+        let (regno, range) = (reg.index(), size.range);
+        let umax = range.umax();
+        if let Some(buffer) = at.checked_sub(1).map(|before| Reg::ARGS[before])
+            && let Value::Pointer(pointer) = self.read(buffer)?
+        {
+            if range.smin() < 0 {
+                let message =
+                    format!("R{regno} min value is negative, either use unsigned or 'var &= const'");
+                return self.refuse(Rule::ArgumentSize, message);
+            }
+            if umax >= OFFSET_MAX as u64 {
+                let message =
+                    format!("R{regno} unbounded memory access, use 'var &= const' or 'if (var < const)'");
+                return self.refuse(Rule::ArgumentSize, message);
+            }
+            let wanted = Wanted { zero_allowed: true, ..BOTH };
+            self.check_memory(Some(callee), buffer, &pointer, umax as u32, wanted, call)?;
+        }
+        let Some(constant) = range.as_constant() else {
+            let message = format!("R{regno} must be a known constant");
             return self.refuse(Rule::ArgumentConstant, message);
         };
-        if constant >= OFFSET_MAX as u64 {
-            let message =
-                format!("R{} unbounded memory access, use 'var &= const' or 'if (var < const)'", reg.index());
-            return self.refuse(Rule::ArgumentSize, message);
-        }
         call.constant = Some(constant);
-        let Some(buffer) = at.checked_sub(1).map(|before| Reg::ARGS[before]) else { return Ok(()) };
-        match self.read(buffer)? {
-            Value::Pointer(pointer) => {
-                let wanted = Wanted { zero_allowed: true, ..BOTH };
-                self.check_memory(Some(callee), buffer, &pointer, constant as u32, wanted, call)
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// A dynptr of plain memory is of a map's value only.
@@ -476,12 +489,16 @@ impl Explorer<'_> {
         Ok(())
     }
 
-    fn check_socket(&mut self, arg: Arg, reg: Reg, call: &mut Call) -> Check {
+    fn check_socket(&mut self, callee: Callee, arg: Arg, reg: Reg, call: &mut Call) -> Check {
         const KINDS: &str = "sock_common, sock, tcp_sock, xdp_sock, ptr_, trusted_ptr_";
+        // `ARG_PTR_TO_SOCK_COMMON`, which takes nothing by its type.
+        const PLAIN_KINDS: &str = "sock_common, sock, tcp_sock, xdp_sock";
         let full = arg == Arg::FullSocketOrNull;
+        let plain =
+            [Helper::SkFullsock, Helper::TcpSock, Helper::GetListenerSock].iter().any(|one| callee.is(*one));
         let (kinds, fits): (&str, fn(Kind) -> bool) = match full {
             true => ("sock", |kind| kind == Kind::Socket(SocketView::Full)),
-            false => (KINDS, |kind| match kind {
+            false => (if plain { PLAIN_KINDS } else { KINDS }, |kind| match kind {
                 Kind::Socket(_) => true,
                 Kind::Kernel(of) => of.is_socket(),
                 _ => false,

@@ -206,6 +206,14 @@ fn learn_packet(state: &mut State, cond: Cond, holds: bool, left: &Pointer, righ
     if fits {
         prove_range(state, pointer, strict);
     }
+    // The other way round, the pointer has nothing behind it (`mark_pkt_end`).
+    if let (Kind::Packet { .. }, Kind::PacketEnd) = (end.kind, pointer.kind) {
+        let past = *end;
+        state.frame_mut().regs.iter_mut().for_each(|value| match value {
+            Value::Pointer(other) if *other == past => other.past_end = true,
+            _ => {}
+        });
+    }
 }
 
 fn negated(cond: Cond) -> Cond {

@@ -348,7 +348,7 @@ impl Explorer<'_> {
     fn load_stack(&mut self, touch: Touch, pointer: &Pointer, frame: u8) -> Check<Value> {
         let bytes = touch.size.bytes();
         let (from, to) = self.check_stack(touch.base, pointer, touch.off, bytes, Direction::Read)?;
-        self.check_no_object(frame, from, to)?;
+        self.check_no_object(None, frame, from, to)?;
         let stack = &self.state.frames[usize::from(frame)].stack;
         if pointer.var.as_constant().is_some() {
             return match stack.read(from, bytes) {

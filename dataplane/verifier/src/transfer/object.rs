@@ -202,15 +202,14 @@ impl Explorer<'_> {
     }
 
     /// No byte of `from..to` of a stack belongs to an object, so that it may be read.
-    pub(crate) fn check_no_object(&self, frame: u8, from: i64, to: i64) -> Check {
+    /// Of a call's argument the kernel says in which register it is.
+    pub(crate) fn check_no_object(&self, argument: Option<Reg>, frame: u8, from: i64, to: i64) -> Check {
         let stack = &self.state.frames[usize::from(frame)].stack;
-        match stack.object_in(from, to) {
-            None => Ok(()),
-            Some(_) => {
-                let message = format!("invalid read from stack off {from}+0 size {}", to - from);
-                self.refuse(Rule::StackBounds, message)
-            }
-        }
+        let Some(at) = (from..to).find(|at| stack.object_in(*at, at + 1).is_some()) else { return Ok(()) };
+        let register = argument.map_or_else(String::new, |reg| format!("R{} ", reg.index()));
+        let message =
+            format!("invalid read from stack {register}off {from}+{} size {}", at - from, to - from);
+        self.refuse(Rule::StackBounds, message)
     }
 
     /// Asks an iterator for its next number: it has one, or has come to its end (`process_iter_next_call`).

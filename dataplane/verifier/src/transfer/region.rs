@@ -104,10 +104,13 @@ impl Explorer<'_> {
         if from >= 0 && sized && from + i64::from(reach) <= i64::from(range) {
             return Ok(());
         }
-        let message = format!(
-            "invalid access to packet, off={from} size={size}, R{regno}(id={},off={from},r={range})",
-            pointer.id
-        );
+        let message = match pointer.past_end {
+            true => format!("R{regno} offset is outside of the packet"),
+            false => format!(
+                "invalid access to packet, off={from} size={size}, R{regno}(id={},off={from},r={range})",
+                pointer.id
+            ),
+        };
         let start = if pointer.id == 0 { "data" } else { "pointer" };
         let (reach, code) = (from + i64::from(size), drop_code(self.program.kind));
         let mut reject = Reject::new(self.slot, Rule::PacketPastEnd, message);
@@ -272,7 +275,7 @@ impl Explorer<'_> {
                 format!("invalid{way} stack R{regno} off={from} size={size}")
             } else {
                 let var = number_text(pointer);
-                format!("invalid variable-offset{way} stack R{regno} var_off={var} off={from} size={size}")
+                format!("invalid variable-offset{way} stack R{regno} var_off={var} off={off} size={size}")
             };
             return self.refuse(Rule::StackBounds, message);
         }

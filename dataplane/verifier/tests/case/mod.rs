@@ -58,7 +58,8 @@ pub fn all() -> Vec<Case> {
     files.iter().flat_map(|path| read(path)).collect()
 }
 
-fn read(path: &std::path::Path) -> Vec<Case> {
+/// The cases of one file.
+pub fn read(path: &std::path::Path) -> Vec<Case> {
     let text = std::fs::read_to_string(path).expect("a readable case file");
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     text.split("\n== ")

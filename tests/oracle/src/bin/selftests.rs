@@ -25,7 +25,9 @@ fn main() -> Result<()> {
 
 /// A line or two on a case that is not plain agreement.
 fn show(Judged { case, ours, class }: &Judged) {
-    if matches!(class, Class::BothAccept | Class::BothRefuse | Class::BothRefuseOwnWords | Class::NotAsked) {
+    let plain = matches!(class, Class::BothAccept | Class::BothRefuse | Class::NotAsked);
+    let asked = std::env::var_os("WEIR_OWN_WORDS").is_some();
+    if plain || *class == Class::BothRefuseOwnWords && !asked {
         return;
     }
     println!("{class}: {}: {}", case.family, case.name);

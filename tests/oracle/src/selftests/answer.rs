@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use weir_ebpf::abi::{Helper, MapKind};
+use weir_ebpf::abi::{Helper, MapKind, Support};
 use weir_ebpf::isa::{Imm64, Insn, Reg, Source, Width};
 use weir_ebpf::program::Initial;
 use weir_ebpf::{MapSpec, Program};
@@ -28,7 +28,7 @@ const BY_CHANCE: [Helper; 7] = [
 
 /// The answer; `None` when the kernel gave none, or when it is a matter of chance.
 pub(super) fn answer(case: &Case, verified: Verified) -> Result<Option<u32>> {
-    if case.retval.is_none() || by_chance(case, &verified) {
+    if case.retval.is_none() || by_chance(case, &verified) || !runs(&verified) {
         return Ok(None);
     }
     let maps = verified.program().maps.iter().map(|spec| Ok(Map::create(spec, 1)?));
@@ -47,6 +47,17 @@ pub(super) fn answer(case: &Case, verified: Verified) -> Result<Option<u32>> {
         Some(fault) => bail!("stopped: {fault}"),
         None => Ok(Some(output.retval)),
     }
+}
+
+/// Whether weir runs programs that do this, and does not only prove them.
+fn runs(verified: &Verified) -> bool {
+    let helper = |insn: &Insn| match insn {
+        Insn::Call { helper } => Helper::new(*helper),
+        _ => None,
+    };
+    let program = verified.program();
+    let missing = program.insns.iter().filter_map(helper).any(Helper::proven_only);
+    program.kind.support() != Support::Proven && !missing
 }
 
 fn by_chance(case: &Case, verified: &Verified) -> bool {

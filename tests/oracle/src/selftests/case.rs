@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
-use weir_ebpf::abi::MapKind;
 use weir_ebpf::abi::map_kind::create_flags;
+use weir_ebpf::abi::{AttachType, MapKind};
 use weir_ebpf::decode::{decode, raw_insns};
 use weir_ebpf::isa::code::LD_IMM64;
 use weir_ebpf::program::ValueField;
-use weir_ebpf::{MapSpec, Program, ProgramType};
+use weir_ebpf::{MapSpec, Program, ProgramType, RawInsn};
 use weir_object::Object;
 
 /// A case of a table, or a program of an object, with this kernel's answer.
@@ -21,6 +21,9 @@ pub struct Case {
     pub name: String,
     /// `BPF_PROG_TYPE_*`.
     pub kind: u32,
+    /// `BPF_*` of where it is attached.
+    #[serde(default)]
+    pub attach: u32,
     /// Loaded with `BPF_F_STRICT_ALIGNMENT`.
     pub strict: bool,
     /// What the file expects of its own kernel: `accept` or `reject`.
@@ -81,6 +84,9 @@ impl Case {
         let kind = kind.context("a program type without packets")?;
         let mut program = if self.object.is_empty() { self.of_table(kind)? } else { self.of_object(kind)? };
         program.strict_alignment = self.strict;
+        if self.attach != 0 {
+            program.attach = AttachType::new(self.attach);
+        }
         Ok(program)
     }
 
@@ -117,11 +123,11 @@ impl Case {
     fn of_table(&self, kind: ProgramType) -> Result<Program> {
         let mut raw = raw_insns(&unhex(&self.insns)?).context("whole instructions")?;
         let mut maps: Vec<Arc<MapSpec>> = Vec::new();
-        for insn in raw.iter_mut().filter(|insn| insn.code == LD_IMM64 && insn.src != 0) {
-            // Descriptors of the loader that made the case; those that name a map are set below.
-            if matches!(insn.src, 1 | 2) {
-                insn.imm = -1;
-            }
+        // Descriptors of the loader that made the case; those that name a map are set below.
+        let given = |insn: &&mut RawInsn| insn.code == LD_IMM64 && matches!(insn.src, 1 | 2);
+        let known: Vec<usize> = self.maps.iter().map(|(slot, _)| *slot).collect();
+        for insn in raw.iter_mut().filter(given).filter(|insn| insn.imm > 2 || !known.is_empty()) {
+            insn.imm = -1;
         }
         for (slot, name) in &self.maps {
             let index = match maps.iter().position(|map| map.name == *name) {
@@ -156,6 +162,18 @@ fn map(name: &str) -> Result<MapSpec> {
         "map_array_ro" => flagged(create_flags::RDONLY_PROG),
         "map_array_wo" => flagged(create_flags::WRONLY_PROG),
         "map_xskmap" => plain(MapKind::Xskmap, 4, 4, 1),
+        "map_sockmap" => plain(MapKind::Sockmap, 4, 4, 1),
+        "map_sockhash" => plain(MapKind::Sockhash, 4, 4, 1),
+        "map_reuseport_array" => plain(MapKind::ReuseportSockarray, 4, 8, 1),
+        "cgroup_storage" => plain(MapKind::CgroupStorage, 16, 64, 0),
+        "percpu_cgroup_storage" => plain(MapKind::PercpuCgroupStorage, 16, 64, 0),
+        "sk_storage_map" => {
+            // `struct val { int cnt; struct bpf_spin_lock l; }`
+            let mut spec = plain(MapKind::SkStorage, 4, 8, 0);
+            spec.flags = create_flags::NO_PREALLOC;
+            spec.fields.push(ValueField::SpinLock { offset: 4 });
+            spec
+        }
         "map_stacktrace" => plain(MapKind::StackTrace, 4, 8, 1),
         "prog1" => plain(MapKind::ProgArray, 4, 4, 4),
         "prog2" => plain(MapKind::ProgArray, 4, 4, 8),
