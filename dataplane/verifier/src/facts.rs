@@ -95,6 +95,9 @@ pub struct FunctionFacts {
     pub stack_bytes: u32,
     /// Whether a tail call can happen in it or in what it calls.
     pub tail_calls: bool,
+    /// Whether bytes of its stack may be read, or handed to a helper, that nothing wrote before. They are whatever
+    /// lay there, unless whoever runs it clears them.
+    pub reads_unwritten: bool,
 }
 
 /// Everything that was proved of a program.

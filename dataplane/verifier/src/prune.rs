@@ -135,19 +135,34 @@ impl Explorer<'_> {
         unlink_singles(&mut self.state);
     }
 
-    /// The registers that will be read of a frame, and what else matters of it.
+    /// This path ends in a kept state. What that one had written, and this one has not, may be read from there on.
+    fn note_unwritten(&mut self, kept: usize) {
+        for index in 0..self.state.frames.len() {
+            let (new, old) = (&self.state.frames[index], &self.seen.kept[kept].state.frames[index]);
+            let function = new.function;
+            let (_, needs) = self.known_wanted(index);
+            let slots = self.relevance.read_again(function, &needs);
+            if new.stack.lacks(&old.stack, slots) {
+                self.facts.functions[function].reads_unwritten = true;
+            }
+        }
+    }
+
+    /// The registers that will be read of a frame, and what else is to be kept of it.
     fn wanted(&self, index: usize) -> (RegSet, Needs) {
-        let (live, mut needs) = match self.state.frames.get(index + 1) {
+        let (live, needs) = self.known_wanted(index);
+        (live, if self.careful { Needs::ALL } else { needs })
+    }
+
+    /// The registers that will be read of a frame, and what else matters of it.
+    fn known_wanted(&self, index: usize) -> (RegSet, Needs) {
+        match self.state.frames.get(index + 1) {
             None => (self.liveness.live_in(self.slot), *self.relevance.before(self.slot)),
             Some(inner) if inner.callback => {
                 (self.liveness.live_in(inner.callsite), *self.relevance.before(inner.callsite))
             }
             Some(inner) => (self.liveness.live_out(inner.callsite), self.relevance.across(inner.callsite)),
-        };
-        if self.careful {
-            needs = Needs::ALL;
         }
-        (live, needs)
     }
 
     /// Compares the state with those kept for this slot, and keeps it if that is worth it.
@@ -188,6 +203,7 @@ impl Explorer<'_> {
                     if covers(&old.state, new, Exactness::Covering(Roots::ALL)).is_some() {
                         self.seen.kept[at].hits += 1;
                         self.seen.demand_round(at);
+                        self.note_unwritten(at);
                         return Ok(Visit::Known);
                     }
                 } else if old.state.may_goto_turns == new.may_goto_turns
@@ -205,6 +221,7 @@ impl Explorer<'_> {
             } else if let Some(roots) = covers(&old.state, new, Exactness::Covering(old.demanded)) {
                 self.seen.kept[at].hits += 1;
                 self.seen.demand(roots);
+                self.note_unwritten(at);
                 return Ok(Visit::Known);
             }
             let old = &mut self.seen.kept[at];

@@ -122,6 +122,12 @@ impl Relevance {
             .with_numbers(self.passed(slot))
     }
 
+    /// The slots of a function's stack that may be read again, of those that are known to be at a point of it.
+    /// Pointers that it stored somewhere may lead to any.
+    pub(crate) fn read_again(&self, function: usize, needs: &Needs) -> Slots {
+        if self.escapes[function] { !0 } else { needs.slots }
+    }
+
     /// Slots that a call at this slot may reach through pointers.
     fn passed(&self, slot: usize) -> Slots {
         let given = Reg::ARGS.iter().any(|reg| self.guesses[slot][reg.index()].on_stack());

@@ -237,6 +237,23 @@ impl Stack {
         (from..to).filter(unwritten).map(|off| (off - from) as usize).collect()
     }
 
+    /// Whether nothing on this path wrote some byte of `from..to`.
+    pub(crate) fn is_unwritten(&self, from: i64, to: i64) -> bool {
+        (from..to).any(|off| {
+            let (index, at) = place(off);
+            self.slot(index).bytes[at] == Byte::Invalid
+        })
+    }
+
+    /// Whether nothing on this path wrote some byte of these slots that was written in the other stack.
+    pub(crate) fn lacks(&self, other: &Stack, slots: u64) -> bool {
+        let written = other.slots.iter().enumerate().filter(|(index, _)| slots & 1 << index != 0);
+        { written }.any(|(index, old)| {
+            let new = self.slot(index).bytes;
+            old.bytes.iter().zip(&new).any(|(old, new)| *old != Byte::Invalid && *new == Byte::Invalid)
+        })
+    }
+
     /// Drops the slots at the bottom that say nothing.
     pub(crate) fn trim(&mut self) {
         while self.slots.last() == Some(&Slot::EMPTY) {

@@ -149,4 +149,77 @@ mod tests {
         let [interpreted, compiled] = both("r1 = 1000; r0 = *(u8 *)(r1 + 3); exit", &mut []);
         assert!(interpreted.is_err() && compiled.is_err());
     }
+
+    /// What nobody wrote is zero, in a function that is called over the remains of another too, and in both engines.
+    #[test]
+    fn unwritten_stack_is_clear() {
+        const DIRTY: &str = "
+            dirty:
+                r1 = -1
+                *(u64 *)(r10 - 8) = r1
+                *(u64 *)(r10 - 16) = r1
+                *(u64 *)(r10 - 24) = r1
+                *(u64 *)(r10 - 32) = r1
+                r0 = 0
+                exit
+        ";
+        // Parts of words that were never written.
+        let parts = "
+                call dirty
+                call reader
+                r6 = r0
+                call dirty
+                call reader
+                r0 |= r6
+                r1 = *(u64 *)(r10 - 64)
+                r0 |= r1
+                exit
+            reader:
+                r0 = *(u64 *)(r10 - 8)
+                r1 = *(u32 *)(r10 - 20)
+                r0 |= r1
+                r1 = *(u8 *)(r10 - 31)
+                r0 |= r1
+                exit
+        ";
+        // Written on one way, and not on the other, which ends where the first was.
+        let ways = "
+                r6 = r2
+                call dirty
+                r2 = r6
+                call reader
+                exit
+            reader:
+                if r2 != 0 goto unwritten
+                r3 = *(u64 *)(r10 - 8)
+                *(u64 *)(r10 - 16) = r2
+                goto on
+            unwritten:
+                r3 = 0
+            on:
+                r0 = *(u64 *)(r10 - 16)
+                exit
+        ";
+        // Through a pointer that was kept in the stack.
+        let kept = "
+                r6 = r2
+                call dirty
+                r2 = r6
+                call reader
+                exit
+            reader:
+                r1 = r10
+                r1 += -16
+                *(u64 *)(r10 - 32) = r1
+                if r2 != 0 goto on
+                *(u64 *)(r10 - 16) = r2
+            on:
+                r1 = *(u64 *)(r10 - 32)
+                r0 = *(u64 *)(r1 + 0)
+                exit
+        ";
+        for text in [parts, ways, kept] {
+            assert_eq!(both(&format!("{text}{DIRTY}"), &mut [1, 2]), [Ok(0), Ok(0)], "{text}");
+        }
+    }
 }

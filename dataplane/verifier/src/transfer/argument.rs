@@ -362,6 +362,8 @@ impl Explorer<'_> {
                 let direction = if written { Direction::Write } else { Direction::Read };
                 let (from, to) = self.check_stack(reg, pointer, 0, size, direction)?;
                 self.check_no_object(Some(reg), frame, from, to)?;
+                // What a helper is to fill counts too: one that fails may leave it as it was.
+                self.note_stack_read(frame, from, to);
                 if wanted.write {
                     call.fill(frame, from, to);
                 } else if let Some(callee) = callee.filter(|_| pointer.constant_offset().is_some()) {

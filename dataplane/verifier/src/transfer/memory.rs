@@ -349,6 +349,7 @@ impl Explorer<'_> {
         let bytes = touch.size.bytes();
         let (from, to) = self.check_stack(touch.base, pointer, touch.off, bytes, Direction::Read)?;
         self.check_no_object(None, frame, from, to)?;
+        self.note_stack_read(frame, from, to);
         let stack = &self.state.frames[usize::from(frame)].stack;
         if pointer.var.as_constant().is_some() {
             return match stack.read(from, bytes) {
@@ -361,6 +362,14 @@ impl Explorer<'_> {
         }
         let any = Value::ranged(Scalar::from_load(touch.size, false));
         Ok(stack.all_zero(from, to).unwrap_or(any))
+    }
+
+    /// Notes it when some byte of `from..to` that is read was not written on this path.
+    pub(crate) fn note_stack_read(&mut self, frame: u8, from: i64, to: i64) {
+        let frame = &self.state.frames[usize::from(frame)];
+        if frame.stack.is_unwritten(from, to) {
+            self.facts.functions[frame.function].reads_unwritten = true;
+        }
     }
 
     fn store_stack(&mut self, touch: Touch, pointer: &Pointer, frame: u8, value: Value) -> Check {

@@ -271,6 +271,7 @@ impl Machine<'_> {
             frame.code = code;
             frame.depth = 1;
         }
+        self.memory.clear_frame(self.frames.len() - 1);
         self.regs[1] = self.memory.context_value();
         self.pc = 0;
         true

@@ -119,6 +119,13 @@ impl Memory {
         }
     }
 
+    /// Zeroes a frame's stack, as for a function that begins.
+    pub(super) fn clear_frame(&mut self, frame: usize) {
+        if let Some(stack) = self.stack.get_mut(frame) {
+            stack.fill(0);
+        }
+    }
+
     /// The value of r10 in a frame: the address behind its stack.
     pub(super) fn frame_top(&mut self, frame: usize) -> u64 {
         while self.stack.len() <= frame {

@@ -263,6 +263,7 @@ impl Machine<'_> {
         let depth = self.frames.last().map_or(1, |caller| caller.depth + 1);
         let saved = [self.regs[6], self.regs[7], self.regs[8], self.regs[9]];
         self.frames.push(Frame { code, return_to: self.pc, saved, depth });
+        self.memory.clear_frame(self.frames.len() - 1);
         self.regs[10] = self.memory.frame_top(self.frames.len() - 1);
     }
 

@@ -19,7 +19,7 @@ fn facts(insns: &[Insn]) -> Facts {
         };
         InsnFacts { reached: true, access, ..InsnFacts::default() }
     };
-    let functions = vec![FunctionFacts { stack_bytes: 128, tail_calls: false }];
+    let functions = vec![FunctionFacts { stack_bytes: 128, ..FunctionFacts::default() }];
     Facts { insns: insns.iter().map(of).collect(), functions }
 }
 

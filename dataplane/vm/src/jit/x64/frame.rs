@@ -31,6 +31,8 @@ pub(super) struct Frame {
     pub(super) saved: Vec<Gpr>,
     /// Bytes between rbp and what is saved.
     pub(super) stack: i32,
+    /// Bytes below rbp that are zeroed when it begins, since some may be read before they are written.
+    pub(super) cleared: i32,
     /// Whether the stack is the checked interpreter's, and rbp not the frame's but its own.
     pub(super) exact: bool,
 }
@@ -53,7 +55,10 @@ pub(super) fn frames(
             insns.iter().enumerate().filter(|(at, _)| reached(function.start + at)).map(|(_, insn)| insn);
         let stack = facts.map_or(MAX_STACK as u32, |facts| facts.functions[number].stack_bytes);
         let door = number == 0 || is_callback(program, function.start);
-        let frame = Frame::new(function.start, end, asm.label(), door, stack, live);
+        let mut frame = Frame::new(function.start, end, asm.label(), door, stack, live);
+        if facts.is_none_or(|facts| facts.functions[number].reads_unwritten) && frame.linked {
+            frame.cleared = stack.next_multiple_of(8) as i32;
+        }
         frames.push(if exact { frame.exact() } else { frame });
     }
     Ok(frames)
@@ -109,7 +114,7 @@ impl Frame {
         let stack = stack.next_multiple_of(8) as usize;
         let pushed = 8 * saved.len();
         let stack = if linked { (stack + pushed).next_multiple_of(16) - pushed } else { 0 };
-        Self { start, end, entry, door, run, linked, saved, stack: stack as i32, exact: false }
+        Self { start, end, entry, door, run, linked, saved, stack: stack as i32, cleared: 0, exact: false }
     }
 
     /// The same function for a replay: all is saved, and nothing of the program's lies in the frame.
@@ -118,7 +123,7 @@ impl Frame {
         let mut saved: Vec<Gpr> = kept.into_iter().map(gpr).collect();
         // Five pushes and the return address are 48 bytes: aligned; so are seven.
         saved.extend(if self.door { [RUN, Gpr::R11].as_slice() } else { &[] });
-        Self { exact: true, run: true, linked: false, saved, stack: 0, ..self }
+        Self { exact: true, run: true, linked: false, saved, stack: 0, cleared: MAX_STACK as i32, ..self }
     }
 }
 
@@ -196,6 +201,23 @@ impl Emitter<'_> {
         }
         if frame.exact {
             self.begin_exactly(frame.door);
+        }
+        self.clear(frame.cleared);
+    }
+
+    /// Zeroes so many bytes below rbp, with the registers as they are.
+    fn clear(&mut self, bytes: i32) {
+        if bytes > 0 {
+            dynasm!(self.asm.ops ; .arch x64 ; xorps xmm0, xmm0);
+        }
+        let mut off = -bytes;
+        if bytes % 16 != 0 {
+            dynasm!(self.asm.ops ; .arch x64 ; movlps [rbp + off], xmm0);
+            off += 8;
+        }
+        while off < 0 {
+            dynasm!(self.asm.ops ; .arch x64 ; movups [rbp + off], xmm0);
+            off += 16;
         }
     }
 
