@@ -1,8 +1,8 @@
 //! Error numbers that callers tell apart, and what a person should know of those that ports meet.
 
 pub use libc::{
-    EACCES, EAGAIN, EBADF, EBUSY, EEXIST, EINTR, EINVAL, EMFILE, ENETDOWN, ENETUNREACH, ENOBUFS, ENODEV,
-    ENOENT, ENOMEM, ENOTCONN, ENOTSUP, ENXIO, EOPNOTSUPP, EPERM, ERANGE, ETIMEDOUT, EWOULDBLOCK,
+    E2BIG, EACCES, EAGAIN, EBADF, EBUSY, EEXIST, EINTR, EINVAL, EMFILE, ENETDOWN, ENETUNREACH, ENOBUFS,
+    ENODEV, ENOENT, ENOMEM, ENOTCONN, ENOTSUP, ENXIO, EOPNOTSUPP, EPERM, ERANGE, ETIMEDOUT, EWOULDBLOCK,
 };
 
 /// What is usually behind an error of the calls that make ports, in words.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use weir_ebpf::isa::{AluOp, Cond, Imm64, Insn, Reg, Size, Source, Width};
 use weir_ebpf::{Program, asm};
 use weir_sys::bpf::{KernelMap, LoadError};
+use weir_sys::errno;
 use weir_verifier::{Facts, Options, Rule, verify};
 use weir_vm::interpreter::{Fault, FaultKind};
 
@@ -352,6 +353,9 @@ pub fn judge(miss: &NearMiss, kernel: Option<&[KernelMap]>, insns_max: u64) -> O
     let theirs = || kernel.map(|maps| ask(miss, maps));
     match verify(program.clone(), &options) {
         Err(reject) if matches!(reject.rule, Rule::TooLarge | Rule::TooManyBranches) => Outcome::TooLarge,
+        Err(reject) if kernel.is_some_and(|maps| plainly_refused(miss, maps)) => {
+            Outcome::Refused(reject.rule)
+        }
         Err(reject) => match theirs() {
             Some(Ok(())) => Outcome::KernelAccepts(reject.rule, reject.message),
             _ => Outcome::Refused(reject.rule),
@@ -363,6 +367,7 @@ pub fn judge(miss: &NearMiss, kernel: Option<&[KernelMap]>, insns_max: u64) -> O
             match run {
                 Err(error) if !is_long(&error) => Outcome::Wrong(format!("{error:#}")),
                 run => match theirs() {
+                    Some(Err(log)) if log == TOO_LARGE => Outcome::KernelRefuses(log),
                     Some(Err(_)) if kernel.is_some_and(|maps| walks_more(miss, maps, verified.facts())) => {
                         Outcome::KernelRefuses(UNREACHED.to_owned())
                     }
@@ -384,11 +389,25 @@ fn is_long(error: &anyhow::Error) -> bool {
     })
 }
 
+/// Whether the kernel refuses, where its reason is not asked: writing a log takes it longer than the proof does.
+fn plainly_refused(miss: &NearMiss, maps: &[KernelMap]) -> bool {
+    let Err(error) = load_program(&miss.for_kernel(), maps, 0) else { return false };
+    [errno::EACCES, errno::EINVAL, errno::EPERM, errno::E2BIG].contains(&code(&error))
+}
+
+/// The number of the kernel's refusal; 0 of another error.
+fn code(error: &anyhow::Error) -> i32 {
+    error.downcast_ref::<LoadError>().and_then(|error| error.source.raw_os_error()).unwrap_or(0)
+}
+
 /// What the kernel says: nothing, or the line of its log that tells why not.
 fn ask(miss: &NearMiss, maps: &[KernelMap]) -> Result<(), String> {
     let program = miss.for_kernel();
-    if load_program(&program, maps, 0).is_ok() {
-        return Ok(());
+    match load_program(&program, maps, 0) {
+        Ok(_) => return Ok(()),
+        // It walked a million instructions; its log of them tells no more.
+        Err(error) if code(&error) == errno::E2BIG => return Err(TOO_LARGE.to_owned()),
+        Err(_) => {}
     }
     match load_program(&program, maps, 1) {
         Ok(_) => Ok(()),
@@ -401,6 +420,9 @@ fn ask(miss: &NearMiss, maps: &[KernelMap]) -> Result<(), String> {
         },
     }
 }
+
+/// Stands for what the kernel says of programs that take it too long (`E2BIG`).
+const TOO_LARGE: &str = "BPF program is too large";
 
 /// Stands for a message of the kernel about code that, as our numbers show, no run comes to.
 const UNREACHED: &str = "(code that no run reaches)";
