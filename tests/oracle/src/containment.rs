@@ -24,6 +24,8 @@ pub struct Containment<'s> {
     keys: HashSet<u64>,
     /// The program that the states are of; tail calls lead into others.
     program: Option<Arc<Program>>,
+    /// Where the context is: pointers past its end are none to the interpreter.
+    context: u64,
     /// Registers of the calling frames, as they were at the call.
     callers: Vec<(usize, [u64; Reg::COUNT])>,
     last: Option<(usize, [u64; Reg::COUNT])>,
@@ -43,6 +45,7 @@ impl<'s> Containment<'s> {
             values: HashSet::new(),
             keys: HashSet::new(),
             program: None,
+            context: 0,
             callers: Vec::new(),
             last: None,
             checks: 0,
@@ -87,6 +90,9 @@ impl Observer for Containment<'_> {
             return;
         }
         let program = step.program().clone();
+        if self.program.is_none() {
+            self.context = step.register(Reg::R1);
+        }
         if !Arc::ptr_eq(self.program.get_or_insert_with(|| program.clone()), &program) {
             return;
         }
@@ -110,7 +116,8 @@ impl Observer for Containment<'_> {
             })
             .collect();
         let tops = frames.iter().map(|(_, regs)| regs[Reg::R10.index()]).collect();
-        let memory = Memory { step, maps: &self.maps, values: &self.values, keys: &self.keys, tops };
+        let (maps, values, keys) = (&*self.maps, &self.values, &self.keys);
+        let memory = Memory { step, maps, values, keys, tops, context: self.context };
         self.checks += 1;
         self.outside = self.states.check(slot, &concrete, &memory).err();
     }
@@ -129,6 +136,7 @@ struct Memory<'a, 's, 'm> {
     keys: &'a HashSet<u64>,
     /// r10 of each frame.
     tops: Vec<u64>,
+    context: u64,
 }
 
 /// The offset of an address from a base. Pointers past a frame or packet may be computed and compared,
@@ -153,7 +161,7 @@ impl Memory<'_, '_, '_> {
 impl World for Memory<'_, '_, '_> {
     fn offset(&self, target: Target, raw: u64) -> Option<i64> {
         match (target, self.step.place(raw)) {
-            (Target::Context, Some(Place::Context { offset })) => Some(offset as i64),
+            (Target::Context, _) => near(raw, self.context),
             (Target::Stack { frame }, _) => near(raw, *self.tops.get(frame)?),
             (Target::Packet { .. }, _) => near(raw, self.step.packet_address()),
             (Target::PacketMeta { .. }, _) => near(raw, self.step.packet_address() - self.step.meta_len()),

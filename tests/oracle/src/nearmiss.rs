@@ -316,13 +316,18 @@ impl NearMiss {
         program
     }
 
-    /// Packets whose lengths lie about what is proven, the longest last.
-    pub fn packets(&self) -> Vec<Vec<u8>> {
-        let full = self.recipe.packets(3);
+    /// Packets whose lengths lie about what is proven, the third with all bytes.
+    pub fn packets(&self, count: usize) -> Vec<Vec<u8>> {
+        let full = self.recipe.packets(count);
         let proven = PROVEN as usize;
         let mut random = Random::new(self.recipe.seed ^ 0x7061_636b);
-        let lengths = [proven, proven + 1 + random.below(PACKET_BYTES - proven), PACKET_BYTES];
-        full.into_iter().zip(lengths).map(|(packet, length)| packet[..length].to_vec()).collect()
+        let mut length = |index: usize| match index {
+            0 => proven,
+            2 => PACKET_BYTES,
+            _ => proven + 1 + random.below(PACKET_BYTES - proven),
+        };
+        let cut = |(index, packet): (usize, Vec<u8>)| packet[..length(index)].to_vec();
+        full.into_iter().enumerate().map(cut).collect()
     }
 }
 
@@ -362,16 +367,21 @@ pub fn judge(miss: &NearMiss, kernel: Option<&[KernelMap]>, insns_max: u64) -> O
         },
         Ok(verified) => {
             let landing = Arc::new(miss.recipe.landing(&program));
-            let run = create_maps(&program)
-                .and_then(|maps| run_checked(&verified, &landing, &maps, &miss.packets(), BUDGET));
-            match run {
+            let run_on = |packets| {
+                let maps = create_maps(&program)?;
+                run_checked(&verified, &landing, &maps, &miss.packets(packets), BUDGET)
+            };
+            match run_on(PACKETS) {
                 Err(error) if !is_long(&error) => Outcome::Wrong(format!("{error:#}")),
                 run => match theirs() {
                     Some(Err(log)) if log == TOO_LARGE => Outcome::KernelRefuses(log),
                     Some(Err(_)) if kernel.is_some_and(|maps| walks_more(miss, maps, verified.facts())) => {
                         Outcome::KernelRefuses(UNREACHED.to_owned())
                     }
-                    Some(Err(log)) => Outcome::KernelRefuses(log),
+                    Some(Err(log)) => match run_on(PACKETS_OF_DOUBT) {
+                        Err(error) if !is_long(&error) => Outcome::Wrong(format!("{error:#}")),
+                        _ => Outcome::KernelRefuses(log),
+                    },
                     _ => Outcome::Accepted { checks: run.map_or(0, |(_, checks)| checks) },
                 },
             }
@@ -381,6 +391,10 @@ pub fn judge(miss: &NearMiss, kernel: Option<&[KernelMap]>, insns_max: u64) -> O
 
 /// Instructions that a run may take.
 const BUDGET: u64 = 20_000;
+/// Packets that each near-miss is run on.
+const PACKETS: usize = 3;
+/// Packets for those that we alone accept.
+const PACKETS_OF_DOUBT: usize = 100;
 
 /// Whether a run was merely long: `may_goto` lets a loop go on for a while.
 fn is_long(error: &anyhow::Error) -> bool {

@@ -230,15 +230,15 @@ impl<const B: u32> Word<B> {
         if seeded(Bug::ShiftNotMasked) && other.bounds.umin() >= u64::from(B) {
             return Self { tnum: Tnum::constant(0), bounds: Bounds::constant(0) };
         }
-        if other.bounds.umax() >= u64::from(B) {
-            // The machine takes the amount modulo the width; the kernel says nothing of it, and so do we.
-            return Self { tnum: Tnum::UNKNOWN.low(B), bounds: Bounds::UNKNOWN };
-        }
         if seeded(Bug::ShiftLeast) {
-            return by(&self, other.bounds.umin() as u32);
+            return by(&self, other.bounds.umin() as u32 % B);
         }
-        let possible =
-            |amount: &u32| other.tnum.contains((*amount).into()) && other.bounds.contains((*amount).into());
+        // The machine takes the amount modulo the width (the kernel says nothing of amounts beyond it).
+        let (bits, within) = (other.tnum.low(B.trailing_zeros()), other.bounds.umax() < u64::from(B));
+        let possible = |amount: &u32| {
+            let amount = u64::from(*amount);
+            bits.contains(amount) && (!within || other.bounds.contains(amount))
+        };
         let join = |one: Self, two: Self| Self {
             tnum: one.tnum.join(two.tnum),
             bounds: one.bounds.join(&two.bounds),

@@ -13,6 +13,8 @@
 mod alu;
 mod bounds;
 mod convert;
+#[cfg(any(test, feature = "mutants"))]
+pub mod exhaustive;
 mod refine;
 mod sync;
 #[cfg(test)]

@@ -25,7 +25,7 @@ mod shrink;
 use std::sync::Arc;
 
 use weir_ebpf::isa::{AluOp, AtomicOp, Cond, Insn, Reg, Size, Source, Width};
-use weir_ebpf::{Program, ProgramType};
+use weir_ebpf::{Program, ProgramType, encode};
 
 pub use guard::Guard;
 pub use maps::{ALL as ALL_MAPS, compact, specs};
@@ -35,6 +35,14 @@ pub use shrink::shrink;
 
 use author::Author;
 use plain::Scope;
+
+/// The generator's version: a hash of its first thousand programs (FNV-1a), so that runs that say the same seeds
+/// and the same version have run the same.
+pub fn version() -> u64 {
+    let insns = (1..=1_000).map(|seed| encode::to_bytes(&encode::encode(&Recipe::random(seed).insns())));
+    let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    insns.flatten().fold(0xcbf2_9ce4_8422_2325, fold)
+}
 
 /// Bytes of the packet that the prologue proves.
 pub const PROVEN: i16 = 256;

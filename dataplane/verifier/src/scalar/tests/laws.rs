@@ -264,3 +264,21 @@ fn time_of_operations() {
         time(cond.symbol(), &|l, r| _ = std::hint::black_box(Scalar::refine(cond, Width::W64, true, l, r)));
     }
 }
+
+#[test]
+fn agrees_with_the_instruction_table() {
+    let mut source = Source::new(1);
+    for _ in 0..20_000 {
+        let (a, b) = (source.word(64), source.word(64));
+        for &op in AluOp::ALL {
+            assert_eq!(alu(op, 64, a, b), op.eval64(a, b), "{op:?} {a:#x} {b:#x}");
+            let (low_a, low_b) = (a as u32, b as u32);
+            let low = alu(op, 32, low_a.into(), low_b.into());
+            assert_eq!(low, op.eval32(low_a, low_b).into(), "{op:?} {low_a:#x} {low_b:#x}");
+        }
+        for &cond in Cond::ALL {
+            assert_eq!(holds(cond, 64, a, b), cond.eval64(a, b));
+            assert_eq!(holds(cond, 32, a & mask(32), b & mask(32)), cond.eval32(a as u32, b as u32));
+        }
+    }
+}

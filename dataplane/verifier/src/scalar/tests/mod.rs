@@ -4,7 +4,8 @@
 //! some of their members; `small` tries every number of a small word; `laws` has the checks, each of
 //! which answers with what it found; `seeded` shows that they find deliberate bugs.
 
-mod concrete;
+use super::exhaustive::concrete;
+
 mod laws;
 mod sample;
 mod seeded;

@@ -2,18 +2,19 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::super::exhaustive::BITS;
 use super::laws::{Finding, sampled, sampled_conversions};
-use super::small::{BITS_OPS, tiny_pairs, tnum_pairs};
+use super::small::{tiny_pairs, tnum_pairs};
 use crate::bugs::{Bug, switch};
 
 /// Everything that the other tests check, in brief.
 fn all_checks() -> Finding {
-    for op in BITS_OPS {
+    for op in BITS {
         tnum_pairs(op, 3)?;
     }
     sampled_conversions(1, 2_000)?;
     sampled::<64, 32>(2, 2_000)?;
-    tiny_pairs(3, 500)
+    tiny_pairs(20_011)
 }
 
 #[test]

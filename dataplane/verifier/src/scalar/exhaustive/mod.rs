@@ -1,0 +1,168 @@
+//! Every operator on every number of a small word: that nothing is lost, and how often nothing is gained.
+//!
+//! Two domains are small enough. Known bits alone are tried at 8 bits, in all pairs. Whole numbers, with their
+//! ranges and their low half, are tried at 4 bits with a half of 2: there are 3175, each a set of words, and the
+//! operators are generic over the width, so that the same code is tried as runs at 64 and 32. An operator is
+//! unsound on a pair when a word that the machine may compute is missing, and optimal when no number of the
+//! domain is smaller and misses none.
+
+pub(super) mod concrete;
+mod tiny;
+
+use weir_ebpf::isa::{AluOp, Cond, Width};
+
+use super::Tnum;
+use concrete::{alu, mask};
+pub use tiny::Numbers;
+
+/// An operator of the abstract domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    /// Of known bits.
+    Bits(AluOp),
+    /// Arithmetic on numbers, whole or of the low half.
+    Alu(AluOp, Width),
+    /// What a branch teaches of both sides, on either way.
+    Branch(Cond, Width),
+    /// Negation.
+    Neg(Width),
+    /// The low half, zeros above.
+    Mov32,
+    /// So many low bits, copies of their highest above.
+    SignExtend(u32),
+    /// So many low bits, zeros above.
+    ZeroExtend(u32),
+    /// Words of either.
+    Join,
+    /// Words of both.
+    Meet,
+    /// The fixpoint among the views of a number, from all their combinations.
+    Sync,
+}
+
+/// How an operator did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// Bits of the word.
+    pub bits: u32,
+    /// Combinations of operands (and ways of a branch).
+    pub cases: u64,
+    /// Results as small as can be.
+    pub optimal: u64,
+    /// Results that miss a word.
+    pub unsound: u64,
+    /// The first of them.
+    pub example: Option<String>,
+}
+
+impl Tally {
+    fn new(bits: u32) -> Self {
+        Self { bits, cases: 0, optimal: 0, unsound: 0, example: None }
+    }
+
+    fn count(&mut self, sound: bool, optimal: bool, example: impl FnOnce() -> String) {
+        self.cases += 1;
+        self.optimal += u64::from(sound && optimal);
+        if !sound {
+            self.unsound += 1;
+            self.example.get_or_insert_with(example);
+        }
+    }
+}
+
+const WIDTHS: [Width; 2] = [Width::W64, Width::W32];
+
+/// The operators that known bits have themselves.
+pub(super) const BITS: [AluOp; 6] = [AluOp::Add, AluOp::Sub, AluOp::Mul, AluOp::And, AluOp::Or, AluOp::Xor];
+
+impl Operator {
+    /// Every operator.
+    pub fn all() -> Vec<Self> {
+        let mut all: Vec<Self> = BITS.into_iter().map(Operator::Bits).collect();
+        for width in WIDTHS {
+            all.extend(AluOp::ALL.iter().map(|op| Operator::Alu(*op, width)));
+            all.push(Operator::Neg(width));
+        }
+        all.extend([Operator::Mov32, Operator::SignExtend(1), Operator::SignExtend(2)]);
+        all.extend([Operator::ZeroExtend(1), Operator::ZeroExtend(2)]);
+        for width in WIDTHS {
+            all.extend(Cond::ALL.iter().map(|cond| Operator::Branch(*cond, width)));
+        }
+        all.extend([Operator::Join, Operator::Meet, Operator::Sync]);
+        all
+    }
+
+    /// Its name, with the width as of the real word.
+    pub fn name(self) -> String {
+        let bits = |width: Width| width.bits();
+        match self {
+            Operator::Bits(op) => format!("tnum {op:?}"),
+            Operator::Alu(op, width) => format!("{op:?} {}", bits(width)),
+            Operator::Branch(cond, width) => format!("if {cond:?} {}", bits(width)),
+            Operator::Neg(width) => format!("Neg {}", bits(width)),
+            Operator::Mov32 => "Mov 32".to_owned(),
+            Operator::SignExtend(from) => format!("MovSx from {from} of 4"),
+            Operator::ZeroExtend(from) => format!("cut to {from} of 4"),
+            Operator::Join => "join".to_owned(),
+            Operator::Meet => "meet".to_owned(),
+            Operator::Sync => "sync".to_owned(),
+        }
+    }
+
+    /// Tries it on every pair, or on one pair of so many.
+    pub fn tally(self, numbers: &Numbers, one_of: usize) -> Tally {
+        match self {
+            Operator::Bits(op) => bits_of_pairs(op, if one_of > 1 { 5 } else { 8 }),
+            Operator::Sync => tiny::sync(one_of),
+            other => numbers.tally(other, one_of),
+        }
+    }
+}
+
+fn abstractly(op: AluOp, l: Tnum, r: Tnum) -> Tnum {
+    match op {
+        AluOp::Add => l.add(r),
+        AluOp::Sub => l.sub(r),
+        AluOp::Mul => l.mul(r),
+        AluOp::And => l.and(r),
+        AluOp::Or => l.or(r),
+        AluOp::Xor => l.xor(r),
+        AluOp::Div | AluOp::SDiv | AluOp::Lsh | AluOp::Rsh | AluOp::Mod | AluOp::SMod | AluOp::Arsh => {
+            Tnum::UNKNOWN
+        }
+    }
+}
+
+/// Every tristate number of so many bits.
+pub(super) fn all_tnums(bits: u32) -> Vec<Tnum> {
+    let masks = 0..=mask(bits);
+    masks
+        .flat_map(|free| (0..=mask(bits)).filter(move |v| v & free == 0).map(move |v| Tnum::new(v, free)))
+        .collect()
+}
+
+/// Its members.
+pub(super) fn members(tnum: Tnum) -> Vec<u64> {
+    (tnum.value()..=tnum.max()).filter(|&word| tnum.contains(word)).collect()
+}
+
+/// An operation on all pairs of tristate numbers, with every member of each.
+pub(super) fn bits_of_pairs(op: AluOp, bits: u32) -> Tally {
+    let sets: Vec<_> = all_tnums(bits).into_iter().map(|tnum| (tnum, members(tnum))).collect();
+    let mut tally = Tally::new(bits);
+    for (l, left) in &sets {
+        for (r, right) in &sets {
+            let (mut all, mut any) = (u64::MAX, 0);
+            for (a, b) in left.iter().flat_map(|a| right.iter().map(move |b| (*a, *b))) {
+                let word = alu(op, bits, a, b);
+                (all, any) = (all & word, any | word);
+            }
+            let best = Tnum::new(all, any & !all);
+            let found = abstractly(op, *l, *r).low(bits);
+            tally.count(best.is_subset_of(found), best == found, || {
+                format!("{l:x?} and {r:x?} give {found:x?}, which misses some of {best:x?}")
+            });
+        }
+    }
+    tally
+}
