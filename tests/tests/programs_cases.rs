@@ -117,7 +117,7 @@ fn objects_match_their_sources() -> Result<()> {
             compared += 1;
         }
     }
-    std::fs::remove_dir_all(&out)?;
+    std::fs::remove_dir_all(out)?;
     println!("{compared} objects match");
     Ok(())
 }
