@@ -439,26 +439,66 @@ fn ask(miss: &NearMiss, maps: &[KernelMap]) -> Result<(), String> {
 const TOO_LARGE: &str = "BPF program is too large";
 
 /// Stands for a message of the kernel about code that, as our numbers show, no run comes to.
-const UNREACHED: &str = "(code that no run reaches)";
+const UNREACHED: &str = "(code that no run reaches, or a way that none goes)";
 
-/// Whether the kernel walked an instruction that no path of ours comes to.
+/// Whether the kernel walked an instruction that no path of ours comes to, or a branch a way that none of ours goes.
 fn walks_more(miss: &NearMiss, maps: &[KernelMap], facts: &Facts) -> bool {
-    let Err(error) = load_program(&miss.for_kernel(), maps, 2) else { return false };
+    let program = miss.for_kernel();
+    let Err(error) = load_program(&program, maps, 2) else { return false };
     let log = error.downcast_ref::<LoadError>().map_or("", |error| error.log.as_str());
-    let walked = |line: &str| {
-        let (slot, rest) = line.split_once(": (")?;
-        rest.get(2..3).filter(|close| *close == ")")?;
-        slot.trim().parse::<usize>().ok()
-    };
     let unreached = |slot: usize| facts.insns.get(slot).is_some_and(|insn| !insn.reached);
-    log.lines().filter_map(walked).any(unreached)
+    let other_way = |from: usize, to: usize| {
+        let Some(Insn::Branch { off, .. }) = program.insns.get(from) else { return false };
+        let ways = facts.insns[from].ways;
+        // With no offset both ways lead to the same place.
+        *off != 0 && if to == from + 1 { !ways.fallen } else { !ways.taken }
+    };
+    let mut before = None;
+    for line in log.lines() {
+        match Walked::read(line) {
+            Some(Walked::To(slot)) => {
+                if unreached(slot) || before.is_some_and(|before| other_way(before, slot)) {
+                    return true;
+                }
+                before = Some(slot);
+            }
+            Some(Walked::Back { from, to }) => {
+                if other_way(from, to) {
+                    return true;
+                }
+                before = None;
+            }
+            None => {}
+        }
+    }
+    false
+}
+
+/// What a line of the kernel's log of level 2 tells of its way.
+enum Walked {
+    /// It comes to an instruction: `12: (95) exit`.
+    To(usize),
+    /// It goes back to a branch's other way: `from 7 to 12: R0=…`.
+    Back { from: usize, to: usize },
+}
+
+impl Walked {
+    fn read(line: &str) -> Option<Walked> {
+        let (place, rest) = line.split_once(": ").or(line.strip_suffix(':').map(|place| (place, "")))?;
+        if let Some((from, to)) = place.strip_prefix("from ").and_then(|places| places.split_once(" to ")) {
+            return Some(Walked::Back { from: from.parse().ok()?, to: to.parse().ok()? });
+        }
+        let opcode = rest.strip_prefix('(')?;
+        opcode.get(2..3).filter(|close| *close == ")")?;
+        Some(Walked::To(place.trim().parse().ok()?))
+    }
 }
 
 /// Why weir may accept what the kernel refuses, by what the kernel says; `None`: for no known reason.
 pub fn explained(kernel: &str) -> Option<&'static str> {
     const KNOWN: [(&str, &[&str]); 5] = [
         ("the kernel says that it is its own bug", &["verifier bug: No program to jit"]),
-        ("code that no run reaches", &[UNREACHED]),
+        ("code or ways that no run comes to", &[UNREACHED]),
         (
             "numbers known better",
             &[
@@ -474,6 +514,8 @@ pub fn explained(kernel: &str) -> Option<&'static str> {
                 "invalid zero-sized",
                 "must be a known constant",
                 "should have been in",
+                "invalid read from stack",
+                "invalid write to stack",
             ],
         ),
         ("loops", &["infinite loop", "too large", "too complex", "back-edge"]),
