@@ -22,6 +22,7 @@
 #define LOG_STATS 4
 
 #define WORD 400
+#define CPUS 2
 
 static char kernel_log[LOG_BYTES];
 static char said[512];
@@ -74,6 +75,9 @@ static void prepare_maps(struct bpf_object *object)
 		bpf_map__set_pin_path(map, NULL);
 		if (bpf_map__max_entries(map) == 0 && type != BPF_MAP_TYPE_PERF_EVENT_ARRAY)
 			bpf_map__set_max_entries(map, type == BPF_MAP_TYPE_RINGBUF ? 4096 : 16);
+		/* More processors than there are is for the loader to mend. */
+		if (type == BPF_MAP_TYPE_CPUMAP && bpf_map__max_entries(map) > CPUS)
+			bpf_map__set_max_entries(map, CPUS);
 		if ((type == BPF_MAP_TYPE_ARRAY_OF_MAPS || type == BPF_MAP_TYPE_HASH_OF_MAPS) &&
 		    !bpf_map__inner_map(map)) {
 			int inner = bpf_map_create(BPF_MAP_TYPE_ARRAY, "inner", 4, 4, 1, NULL);

@@ -213,6 +213,11 @@ impl<'a> Explorer<'a> {
 
     /// Walks one instruction.
     fn step(&mut self) -> Check<Step> {
+        // Calls and exits are jumps, too (`jmps_processed`).
+        self.jumps += u64::from(matches!(
+            self.program.insns[self.slot],
+            Insn::Call { .. } | Insn::CallLocal { .. } | Insn::CallKfunc { .. } | Insn::Exit
+        ));
         self.check_frame_pointer(&self.program.insns[self.slot])?;
         match self.program.insns[self.slot] {
             Insn::Alu { width, op, dst, src } => self.alu(width, op, dst, src)?,
