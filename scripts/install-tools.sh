@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what tests need beyond Rust: clang and llvm for BPF, libbpf's headers, bpftool, tshark, and what
+# Installs what tests need beyond Rust: clang and llvm for BPF, libbpf's headers, bpftool, tshark, z3, and what
 # runs on the hosts of tests in network namespaces.
 # Only on Debian and its kin, and only as root; elsewhere it says what is missing and goes on.
 set -eu
@@ -23,6 +23,7 @@ need socat socat
 need curl curl
 need tmux tmux
 need tshark tshark
+need z3 z3
 need tcpdump tcpdump
 need strace strace
 need /usr/include/bpf/bpf_helpers.h libbpf-dev

@@ -274,7 +274,7 @@ impl<const B: u32> Word<B> {
         Self { tnum: bits.low(B), bounds: hull.finish().unwrap_or(Bounds::UNKNOWN) }
     }
 
-    fn alu(op: AluOp, lhs: Self, rhs: Self) -> Self {
+    pub(super) fn alu(op: AluOp, lhs: Self, rhs: Self) -> Self {
         match op {
             AluOp::Add => lhs.add(rhs),
             AluOp::Sub => lhs.sub(rhs),

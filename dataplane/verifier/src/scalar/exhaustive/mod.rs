@@ -11,7 +11,8 @@ mod tiny;
 
 use weir_ebpf::isa::{AluOp, Cond, Width};
 
-use super::Tnum;
+use super::bounds::Hull;
+use super::{Bounds, Tnum, Word};
 use concrete::{alu, mask};
 pub use tiny::Numbers;
 
@@ -119,7 +120,22 @@ impl Operator {
     }
 }
 
-fn abstractly(op: AluOp, l: Tnum, r: Tnum) -> Tnum {
+/// The bounds of `width + 1` words from `lo` on, going round.
+pub fn going_round(lo: u64, width: u64) -> Bounds<64> {
+    let mut hull = Hull::default();
+    hull.add_round(lo, width.into());
+    hull.finish().unwrap_or(Bounds::UNKNOWN)
+}
+
+/// The bounds of an operation on two spans, each of which lies on one side of the sign bit.
+pub fn of_spans(op: AluOp, left: (u64, u64), right: (u64, u64)) -> Option<Bounds<64>> {
+    let word =
+        |(lo, hi)| Some(Word { tnum: Tnum::of_range(lo, hi), bounds: Bounds::<64>::unsigned(lo, hi)? });
+    Some(Word::alu(op, word(left)?, word(right)?).bounds)
+}
+
+/// An operation on known bits; [`Operator::Bits`] has those that there are.
+pub fn of_bits(op: AluOp, l: Tnum, r: Tnum) -> Tnum {
     match op {
         AluOp::Add => l.add(r),
         AluOp::Sub => l.sub(r),
@@ -158,7 +174,7 @@ pub(super) fn bits_of_pairs(op: AluOp, bits: u32) -> Tally {
                 (all, any) = (all & word, any | word);
             }
             let best = Tnum::new(all, any & !all);
-            let found = abstractly(op, *l, *r).low(bits);
+            let found = of_bits(op, *l, *r).low(bits);
             tally.count(best.is_subset_of(found), best == found, || {
                 format!("{l:x?} and {r:x?} give {found:x?}, which misses some of {best:x?}")
             });
