@@ -9,6 +9,7 @@ pub mod abi;
 pub mod asm;
 pub mod decode;
 pub mod encode;
+pub mod format;
 pub mod isa;
 pub mod program;
 

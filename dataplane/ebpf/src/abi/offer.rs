@@ -211,6 +211,11 @@ pub(super) fn offered(helper: Helper, program: ProgramType, attach: AttachType, 
         GetRetval | SetRetval => program.answers(attach) != Some((1, 1)),
         // In the helpers' table as offered to all, and for some a matter of their own list.
         PerfEventOutput | KtimeGetCoarseNs => return offer.has(helper),
+        // The kernel's views of sockets come with `bpf_sk_base_func_proto`, which two lists go without.
+        SkcToTcp6Sock | SkcToTcpSock | SkcToTcpTimewaitSock | SkcToTcpRequestSock | SkcToUdp6Sock
+        | SkcToUnixSock | SkcToMptcpSock => {
+            !matches!(program, ProgramType::SkReuseport | ProgramType::CgroupSock)
+        }
         _ => true,
     };
     here && (base || offer.has(helper))

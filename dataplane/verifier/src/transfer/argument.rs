@@ -3,6 +3,7 @@
 use weir_ebpf::abi::helper::{Arg, Helper};
 use weir_ebpf::abi::kfunc::Callee;
 use weir_ebpf::abi::{KernelStruct, PacketUse};
+use weir_ebpf::format::conversions;
 use weir_ebpf::isa::Reg;
 use weir_ebpf::program::Initial;
 
@@ -24,6 +25,8 @@ pub(crate) struct Call {
     pub(crate) map: Option<MapRef>,
     /// The map whose value the timer argument is in.
     pub(crate) timed: Option<MapRef>,
+    /// The text argument: in which map, and where in its data.
+    pub(crate) text: Option<(u32, usize)>,
     /// The constant size argument.
     pub(crate) constant: Option<u64>,
     /// The reference that the socket argument is, or 0.
@@ -162,7 +165,7 @@ impl Explorer<'_> {
             Arg::StackOrNull => {
                 self.pointer_of(reg, "fp", |kind| matches!(kind, Kind::Stack { .. })).map(|_| ())
             }
-            Arg::ConstStr => self.check_text(reg),
+            Arg::ConstStr => self.check_text(reg, call),
             Arg::Long => self.check_number_place(callee, reg, 8, WRITE, call),
             Arg::LongU32 => self.check_number_place(callee, reg, 4, BOTH, call),
             Arg::Number => match value {
@@ -541,7 +544,7 @@ impl Explorer<'_> {
     }
 
     /// Text in a frozen map, up to and with a zero byte (`check_reg_const_str`).
-    fn check_text(&mut self, reg: Reg) -> Check {
+    fn check_text(&mut self, reg: Reg, call: &mut Call) -> Check {
         let regno = reg.index();
         let pointer = self.pointer_of(reg, "map_value", |kind| matches!(kind, Kind::MapValue(_)))?;
         let Kind::MapValue(map) = pointer.kind else { return Ok(()) };
@@ -564,9 +567,28 @@ impl Explorer<'_> {
         };
         let rest = usize::try_from(off).ok().and_then(|off| data.get(off..));
         if rest.is_some_and(|rest| rest.contains(&0)) {
+            call.text = Some((map.map, off as usize));
             return Ok(());
         }
         self.refuse(Rule::ArgumentText, "string is not zero-terminated")
+    }
+
+    /// The format of `bpf_snprintf` is allowed, and takes no more arguments than there are
+    /// (`check_bpf_snprintf_call`).
+    pub(crate) fn check_format(&self, call: &Call) -> Check {
+        let spec = call.text.and_then(|(map, _)| self.program.maps.get(map as usize));
+        let data = match spec.map(|spec| &spec.initial) {
+            Some(Initial::Data(data)) => data.as_slice(),
+            _ => &[],
+        };
+        let format = data.get(call.text.map_or(0, |(_, off)| off)..).unwrap_or_default();
+        // How many there are is known only when their size is.
+        let Some(size) = self.state.reg(Reg::R5).as_constant() else { return Ok(()) };
+        let allowed = conversions(format).is_ok_and(|count| count as u64 <= size / 8);
+        if size % 8 == 0 && allowed {
+            return Ok(());
+        }
+        self.refuse(Rule::ArgumentText, "Invalid format string")
     }
 
     /// The range of a number in a register.

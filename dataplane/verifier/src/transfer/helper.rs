@@ -42,6 +42,9 @@ impl Explorer<'_> {
             let frame = &mut self.state.frames[usize::from(frame)];
             std::rc::Rc::make_mut(frame).stack.smear(from, to, false);
         }
+        if callee.is(Helper::Snprintf) {
+            self.check_format(&call)?;
+        }
         if let Callee::Helper(helper) = callee {
             self.check_map_kind(helper, &call)?;
             self.note_call(helper, &call);

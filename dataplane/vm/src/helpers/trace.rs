@@ -2,6 +2,7 @@
 //! kernel/bpf/helpers.c, lib/vsprintf.c; 6.18).
 
 use weir_ebpf::abi::Errno;
+use weir_ebpf::format::{BadFormat, Conversion, Piece, What, pieces};
 
 use super::call::Call;
 
@@ -50,105 +51,45 @@ fn words(data: &[u8]) -> Result<Vec<u64>, Errno> {
     Ok(data.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect())
 }
 
-/// One conversion of a format.
-struct Conversion {
-    flags: Vec<u8>,
-    width: usize,
-    what: What,
-}
-
-/// What a conversion prints.
-enum What {
-    Number { bits: u32, letter: u8 },
-    Char,
-    Pointer,
-    Text,
-    Address { v6: bool, dots: bool },
-}
-
 fn render(format: &[u8], args: &[u64]) -> Result<Vec<u8>, Errno> {
-    let end = format.iter().position(|byte| *byte == 0).ok_or(Errno::EINVAL)?;
-    let mut rest = &format[..end];
+    if !format.contains(&0) {
+        return Err(Errno::EINVAL);
+    }
     let mut args = args.iter();
     let mut line = Vec::new();
-    while let Some((&byte, after)) = rest.split_first() {
-        if !byte.is_ascii_graphic() && !matches!(byte, b' ' | b'\t'..=b'\r') {
-            return Err(Errno::EINVAL);
-        }
-        rest = after;
-        if byte != b'%' {
-            line.push(byte);
-        } else if let Some(after) = rest.strip_prefix(b"%") {
-            line.push(b'%');
-            rest = after;
-        } else {
-            let arg = *args.next().ok_or(Errno::EINVAL)?;
-            let (conversion, after) = conversion(rest).ok_or(Errno::EINVAL)?;
-            conversion.print(arg, &mut line);
-            rest = after;
+    for piece in pieces(format) {
+        match piece.map_err(|BadFormat| Errno::EINVAL)? {
+            Piece::Byte(byte) => line.push(byte),
+            Piece::Conversion(conversion) => {
+                print_one(&conversion, *args.next().ok_or(Errno::EINVAL)?, &mut line)
+            }
         }
     }
     Ok(line)
 }
 
-/// Reads a conversion after its `%`; `None` when the kernel does not allow it.
-fn conversion(text: &[u8]) -> Option<(Conversion, &[u8])> {
-    let flags = text.iter().take_while(|byte| matches!(byte, b'0' | b'+' | b'-' | b' ')).count();
-    let (flags, text) = text.split_at(flags);
-    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (width, text) = text.split_at(digits);
-    let width =
-        width.iter().fold(0, |width: usize, digit| width.saturating_mul(10) + usize::from(digit - b'0'));
-    let (what, text) = what(text)?;
-    Some((Conversion { flags: flags.to_vec(), width: width.min(LINE_MAX), what }, text))
-}
-
-fn what(text: &[u8]) -> Option<(What, &[u8])> {
-    let number = |bits, letter: u8| {
-        matches!(letter, b'd' | b'i' | b'u' | b'x' | b'X').then_some(What::Number { bits, letter })
+fn print_one(conversion: &Conversion<'_>, arg: u64, line: &mut Vec<u8>) {
+    let Conversion { flags, width, what } = *conversion;
+    let body = match what {
+        What::Number { bits, letter } => number(arg, bits, letter, flags),
+        What::Char => (arg as u8 as char).to_string(),
+        What::Pointer => format!("{arg:016x}"),
+        What::Text => String::from_utf8_lossy(&text_at(arg)).into_owned(),
+        What::Address { v6, dots } => address(arg, v6, dots),
     };
-    match text {
-        [b'p', b'i' | b'I', b'4', rest @ ..] => {
-            Some((What::Address { v6: false, dots: text[1] == b'I' }, rest))
-        }
-        [b'p', b'i' | b'I', b'6', rest @ ..] => {
-            Some((What::Address { v6: true, dots: text[1] == b'I' }, rest))
-        }
-        [b'p', b'k' | b'u', b's', rest @ ..] | [b's', rest @ ..] => Some((What::Text, rest)),
-        [b'p', b'K' | b'x' | b's' | b'S' | b'B', rest @ ..] => Some((What::Pointer, rest)),
-        [b'p', rest @ ..] if rest.first().is_none_or(|next| !next.is_ascii_alphanumeric()) => {
-            Some((What::Pointer, rest))
-        }
-        [b'c', rest @ ..] => Some((What::Char, rest)),
-        [b'l', b'l', letter, rest @ ..] | [b'l', letter, rest @ ..] => Some((number(64, *letter)?, rest)),
-        [letter, rest @ ..] => Some((number(32, *letter)?, rest)),
-        [] => None,
-    }
-}
-
-impl Conversion {
-    fn print(&self, arg: u64, line: &mut Vec<u8>) {
-        let body = match self.what {
-            What::Number { bits, letter } => number(arg, bits, letter, &self.flags),
-            What::Char => (arg as u8 as char).to_string(),
-            What::Pointer => format!("{arg:016x}"),
-            What::Text => String::from_utf8_lossy(&text_at(arg)).into_owned(),
-            What::Address { v6, dots } => address(arg, v6, dots),
-        };
-        let missing = self.width.saturating_sub(body.len());
-        let zeros = self.flags.contains(&b'0') && matches!(self.what, What::Number { .. });
-        let (sign, digits) = match body.strip_prefix(['-', '+', ' ']) {
-            Some(digits) if zeros => (&body[..1], digits),
-            _ => ("", body.as_str()),
-        };
-        if self.flags.contains(&b'-') {
-            line.extend_from_slice(body.as_bytes());
-            line.resize(line.len() + missing, b' ');
-        } else {
-            line.extend_from_slice(sign.as_bytes());
-            line.resize(line.len() + missing, if zeros { b'0' } else { b' ' });
-            line.extend_from_slice(digits.as_bytes());
-        }
+    let missing = width.min(LINE_MAX).saturating_sub(body.len());
+    let zeros = flags.contains(&b'0') && matches!(what, What::Number { .. });
+    let (sign, digits) = match body.strip_prefix(['-', '+', ' ']) {
+        Some(digits) if zeros => (&body[..1], digits),
+        _ => ("", body.as_str()),
+    };
+    if flags.contains(&b'-') {
+        line.extend_from_slice(body.as_bytes());
+        line.resize(line.len() + missing, b' ');
+    } else {
+        line.extend_from_slice(sign.as_bytes());
+        line.resize(line.len() + missing, if zeros { b'0' } else { b' ' });
+        line.extend_from_slice(digits.as_bytes());
     }
 }
 
