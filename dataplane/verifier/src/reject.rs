@@ -67,6 +67,10 @@ impl Reject {
             Rule::KernelFunction => true,
             rule => rule.kernel().is_empty(),
         };
+        if self.rule == Rule::Recursion {
+            // It walks into the calls until there are too many.
+            return Some("the call stack of 9 frames is too deep");
+        }
         (!ours_alone).then_some(self.message.as_str())
     }
 

@@ -49,7 +49,7 @@ rules! {
     CallTarget = "call-target", "call of something that is no function",
         "Local calls go to the start of a function.", "call to invalid destination";
     Recursion = "recursion", "a function that calls itself",
-        "Functions do not call themselves, directly or through others.", "recursive call from %s() to %s()";
+        "Functions do not call themselves, directly or through others.", "the call stack of %d frames is too deep";
     CallDepth = "call-depth", "too many functions active at once",
         "At most eight functions are active at a time.", "the call stack of %d frames is too deep !";
     StackDepth = "stack-depth", "more stack than there is",

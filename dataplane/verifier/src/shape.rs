@@ -11,6 +11,7 @@ use weir_ebpf::{MapSpec, Program, Reg};
 use crate::bugs::{Bug, seeded};
 use crate::reject::Reject;
 use crate::rule::Rule;
+use crate::transfer::alu::OFFSET_MAX;
 use crate::transfer::object::is_iteration;
 
 /// A function as slots `start..end`.
@@ -248,13 +249,18 @@ fn check_immediate(program: &Program, shape: &mut Shape, slot: usize, value: Imm
     }
 }
 
-/// Only arrays of one entry have a value whose address is known beforehand.
+/// Only arrays of one entry have a value whose address is known beforehand (`check_map_prog_compatibility`,
+/// `resolve_pseudo_ldimm64`).
 fn check_direct_value(slot: usize, value: Imm64, spec: &MapSpec) -> Check {
     let Imm64::MapValue { offset, .. } = value else { return Ok(()) };
-    if spec.kind != MapKind::Array || spec.max_entries != 1 {
+    if i64::from(offset) >= OFFSET_MAX {
+        let message = format!("direct value offset of {offset} is not allowed");
+        return refuse(slot, Rule::PointerOffset, message);
+    }
+    if spec.kind != MapKind::Array {
         return refuse(slot, Rule::ArgumentType, "no direct value access support for this map type");
     }
-    if offset >= spec.value_size {
+    if spec.max_entries != 1 || offset >= spec.value_size {
         let size = spec.value_size;
         let message = format!("invalid access to map value pointer, value_size={size} off={offset}");
         return refuse(slot, Rule::MapValueBounds, message);

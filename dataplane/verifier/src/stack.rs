@@ -323,6 +323,16 @@ impl Stack {
         Ok(if bytes.iter().all(zero) { zero_of(slot.spilled.roots()) } else { Value::unknown() })
     }
 
+    /// The four bytes at an offset, if they were written as that much or as zeros; a part of more is no such
+    /// word (`get_constant_map_key`).
+    pub(crate) fn word_of_its_own(&self, off: i64) -> Option<Value> {
+        let (index, at) = place(off);
+        let slot = self.slot(index);
+        let zeros = slot.bytes[at..at + 4].iter().all(|byte| *byte == Byte::Zero);
+        let spilled = at == 0 && slot.spilled_bytes() == 4;
+        (zeros || spilled).then(|| self.read(off, 4).ok()).flatten()
+    }
+
     /// Zero, if every byte of `from..to` is.
     pub(crate) fn all_zero(&self, from: i64, to: i64) -> Option<Value> {
         let mut roots = Roots::NONE;

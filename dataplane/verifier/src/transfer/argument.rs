@@ -272,7 +272,7 @@ impl Explorer<'_> {
             && off % 4 == 0
         {
             let stack = &self.state.frames[usize::from(frame)].stack;
-            let key = stack.read(off, 4).unwrap_or(Value::NotInit);
+            let key = stack.word_of_its_own(off).unwrap_or(Value::NotInit);
             call.index = key.as_constant().map(|key| key as u32);
             if call.index.is_some() {
                 self.demand(&key);

@@ -160,13 +160,18 @@ fn learn_pointers(state: &mut State, cond: Cond, holds: bool, (left, right): (Va
         if equal == Some(true) {
             // Equal to something that is not null.
             match (l.maybe_null, r.maybe_null) {
-                (true, false) if r.never_null() => settle_null(state, l.id, false),
-                (false, true) if l.never_null() => settle_null(state, r.id, false),
+                (true, false) if is_solid(&r) => settle_null(state, l.id, false),
+                (false, true) if is_solid(&l) => settle_null(state, r.id, false),
                 _ => {}
             }
         }
         learn_packet(state, cond, holds, &l, &r);
     }
+}
+
+/// Whether a pointer is never null, for comparing with others: those to structures of the kernel may be.
+fn is_solid(pointer: &Pointer) -> bool {
+    !pointer.maybe_null && !matches!(pointer.kind, Kind::Kernel(_) | Kind::Function(_))
 }
 
 /// Settles a null check for all pointers of this id (`mark_ptr_or_null_regs`).

@@ -69,6 +69,16 @@ impl Explorer<'_> {
 
     /// The map argument is of a kind that the helper takes.
     fn check_map_kind(&self, helper: Helper, call: &Call) -> Check {
+        if let Some(spec) = call.map.and_then(|map| map.spec(self.program))
+            && read_only(spec)
+            && matches!(
+                helper,
+                Helper::MapUpdateElem | Helper::MapDeleteElem | Helper::MapPushElem | Helper::MapPopElem
+            )
+        {
+            // `record_func_map`
+            return self.refuse(Rule::MapReadOnly, "write into map forbidden");
+        }
         if let Some(map) = call.map
             && let Some(spec) = map.spec(self.program)
             && !compat::fits(spec.kind, helper, self.program.kind)
@@ -261,6 +271,11 @@ impl Explorer<'_> {
             });
         Ok(Value::Pointer(Pointer { maybe_null: !present, id: self.new_id(), ..Pointer::new(kind) }))
     }
+}
+
+/// Whether programs may not change it; the kernel makes maps of devices so.
+fn read_only(spec: &MapSpec) -> bool {
+    spec.flags & create_flags::RDONLY_PROG != 0 || matches!(spec.kind, MapKind::Devmap | MapKind::DevmapHash)
 }
 
 /// Whether it is an array of as many entries as are declared. An inner one may be shorter than the one that

@@ -1,7 +1,7 @@
 //! Loads, stores and atomics (`check_mem_access`, `check_atomic`, kernel/bpf/verifier.c).
 
 use weir_ebpf::abi::context::FieldKind;
-use weir_ebpf::abi::{ContextField, KernelStruct, PacketUse};
+use weir_ebpf::abi::{ContextField, KernelStruct, MapKind, PacketUse};
 use weir_ebpf::isa::{AtomicOp, Reg, Size, Source};
 use weir_ebpf::program::Initial;
 
@@ -13,6 +13,29 @@ use crate::scalar::Scalar;
 use crate::stack::BadFill;
 use crate::transfer::region::Direction;
 use crate::value::{Kind, MapRef, Pointer, SocketView, Value};
+
+/// The kernel's structure of a map (`map_btf_id`).
+fn struct_of(kind: Option<MapKind>) -> &'static str {
+    use MapKind::*;
+    match kind {
+        Some(Hash | PercpuHash | LruHash | LruPercpuHash | HashOfMaps) => "bpf_htab",
+        Some(Array | PercpuArray | ProgArray | PerfEventArray | CgroupArray | ArrayOfMaps) => "bpf_array",
+        Some(LpmTrie) => "lpm_trie",
+        Some(Queue | Stack) => "bpf_queue_stack",
+        Some(Ringbuf) => "bpf_ringbuf_map",
+        Some(StackTrace) => "bpf_stack_map",
+        Some(Devmap | DevmapHash) => "bpf_dtab",
+        Some(Cpumap) => "bpf_cpu_map",
+        Some(Xskmap) => "xsk_map",
+        Some(BloomFilter) => "bpf_bloom_filter",
+        Some(Sockmap) => "bpf_stab",
+        Some(Sockhash) => "bpf_shtab",
+        Some(SkStorage) => "bpf_local_storage_map",
+        Some(ReuseportSockarray) => "reuseport_array",
+        Some(CgroupStorage | PercpuCgroupStorage) => "bpf_cgroup_storage_map",
+        None => "bpf_map",
+    }
+}
 
 /// Bytes of `struct bpf_flow_keys`.
 const FLOW_KEYS_BYTES: i64 = 56;
@@ -152,8 +175,19 @@ impl Explorer<'_> {
         }
     }
 
+    /// Of what is no address at all the kernel asks for alignment first, where it asks for it.
+    fn check_number_aligned(&self, touch: Touch) -> Check {
+        let Value::Number(number) = self.read(touch.base)? else { return Ok(()) };
+        if !touch.aligned && !self.program.strict_alignment {
+            return Ok(());
+        }
+        let var = Pointer { var: number.range, ..Pointer::new(Kind::ConstDynptr) };
+        self.check_alignment(&var, i64::from(touch.off), touch.size.bytes(), true)
+    }
+
     /// What a load gives, and that it may be done.
     fn load_value(&mut self, touch: Touch) -> Check<Value> {
+        self.check_number_aligned(touch)?;
         let pointer = self.base(touch.base)?;
         self.check_alignment(&pointer, i64::from(touch.off), touch.size.bytes(), touch.aligned)?;
         let bytes = touch.size.bytes();
@@ -205,7 +239,8 @@ impl Explorer<'_> {
                 self.check_kernel_access(touch, &pointer, of)?;
                 Ok(any)
             }
-            Kind::PacketEnd | Kind::Map(_) | Kind::ConstDynptr | Kind::Function(_) => {
+            Kind::Map(map) => self.look_into_map(touch, &pointer, map),
+            Kind::PacketEnd | Kind::ConstDynptr | Kind::Function(_) => {
                 let message = format!("R{} invalid mem access '{}'", touch.base.index(), pointer.text());
                 self.refuse(Rule::NotAPointer, message)
             }
@@ -261,7 +296,11 @@ impl Explorer<'_> {
                 let message = format!("only read is supported of {}", pointer.text());
                 self.refuse(Rule::ReadOnlyMemory, message)
             }
-            Kind::PacketEnd | Kind::Map(_) | Kind::ConstDynptr | Kind::Function(_) => {
+            Kind::Map(map) => {
+                let found = struct_of(map.spec(self.program).map(|spec| spec.kind));
+                self.refuse(Rule::ReadOnlyMemory, format!("only read from {found} is supported"))
+            }
+            Kind::PacketEnd | Kind::ConstDynptr | Kind::Function(_) => {
                 let message = format!("R{regno} invalid mem access '{}'", pointer.text());
                 self.refuse(Rule::NotAPointer, message)
             }
@@ -318,6 +357,19 @@ impl Explorer<'_> {
             FieldKind::FullSocketOrNull => self.socket_of_context(SocketView::Full, true),
             FieldKind::FlowKeys => Value::Pointer(Pointer::new(Kind::FlowKeys)),
         })
+    }
+
+    /// A load through a map itself (`check_ptr_to_map_access`): the kernel lets programs look at its structure,
+    /// which is not here.
+    fn look_into_map<T>(&self, touch: Touch, pointer: &Pointer, map: MapRef) -> Check<T> {
+        let off = i64::from(pointer.off) + i64::from(touch.off);
+        let found = struct_of(map.spec(self.program).map(|spec| spec.kind));
+        if off < 0 {
+            let regno = touch.base.index();
+            let message = format!("R{regno} is {found} invalid negative access: off={off}");
+            return self.refuse(Rule::NotAPointer, message);
+        }
+        self.refuse(Rule::Unsupported, format!("weir has no struct {found} of the kernel to look into"))
     }
 
     fn socket_of_context(&mut self, view: SocketView, maybe_null: bool) -> Value {

@@ -314,7 +314,7 @@ impl Explorer<'_> {
 /// A pointer's variable part as the kernel prints known bits (`tnum_strn`).
 pub(crate) fn number_text(pointer: &Pointer) -> String {
     match pointer.var.as_constant() {
-        Some(0) => "0".to_owned(),
+        Some(value) if value <= u64::from(u16::MAX) => value.to_string(),
         Some(value) => format!("{value:#x}"),
         None => format!("({:#x}; {:#x})", pointer.var.tnum().value(), pointer.var.tnum().mask()),
     }
