@@ -12,11 +12,12 @@ mod missing;
 mod output;
 mod rates;
 mod source;
+mod usage;
 mod words;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::daemon::{Daemon, SocketArgs};
 use crate::output::{Output, OutputArgs};
@@ -124,9 +125,15 @@ fn live(command: &Live, socket: &SocketArgs, output: &Output) -> exit::Done {
     }
 }
 
+fn parse() -> Result<Arguments, clap::Error> {
+    let mut command = usage::told(Arguments::command());
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+}
+
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-    let arguments = match Arguments::try_parse() {
+    let arguments = match parse() {
         Ok(arguments) => arguments,
         Err(error) => match missing::failure(&error, &words) {
             Some(failure) => return exit::finish(Err(failure), &Output::of_words(&words)),

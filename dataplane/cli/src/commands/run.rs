@@ -35,6 +35,12 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, socket: &SocketArgs, output: &Output) -> Done {
+    // Before the broker is started, and says what it gave up.
+    if let Err(error) = std::fs::metadata(&arguments.config) {
+        let what = anyhow!("{}: {error}", arguments.config.display());
+        let hint = "`weir run CONFIG`: config/router.toml and config/demo.toml are to begin with";
+        return Err(Failure::new(Code::Usage, what).hint(hint));
+    }
     if arguments.check {
         daemon::check(&arguments.config).map_err(failure)?;
         output.note(format_args!("{}: ok", arguments.config.display()));
