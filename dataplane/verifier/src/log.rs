@@ -170,7 +170,10 @@ fn number_text(number: &Number) -> String {
 }
 
 fn pointer_text(program: &Program, pointer: &Pointer) -> String {
-    let name = pointer.text();
+    let name = match pointer.kind {
+        Kind::Kernel(of) if pointer.maybe_null => format!("ptr_or_null_{}", of.name()),
+        _ => pointer.text(),
+    };
     if let Kind::Stack { frame } = pointer.kind
         && let Some(off) = pointer.constant_offset()
     {

@@ -232,9 +232,9 @@ impl Pointer {
         match self.kind {
             // The kernel learns that it is a map when it is compared with null.
             Kind::Map(_) if self.maybe_null => "map_value_or_null".to_owned(),
-            Kind::Kernel(of) => {
-                format!("ptr_{}{}", of.name(), if self.maybe_null { "_or_null" } else { "" })
-            }
+            // Messages leave the name out there (`reg_type_str`).
+            Kind::Kernel(_) if self.maybe_null => "ptr_or_null_".to_owned(),
+            Kind::Kernel(of) => format!("ptr_{}", of.name()),
             kind => format!("{}{}", kind.text(), if self.maybe_null { "_or_null" } else { "" }),
         }
     }

@@ -209,11 +209,6 @@ pub(super) fn offered(helper: Helper, program: ProgramType, attach: AttachType, 
         Bind => matches!(attach, AttachType::CgroupInet4Connect | AttachType::CgroupInet6Connect),
         // Who may only look has no answer to change (`cgroup_common_func_proto`).
         GetRetval | SetRetval => program.answers(attach) != Some((1, 1)),
-        // Lists of their own, which do not go on in that of sockets (`bpf_sk_base_func_proto`).
-        SkcToTcp6Sock | SkcToTcpSock | SkcToTcpTimewaitSock | SkcToTcpRequestSock | SkcToUdp6Sock
-        | SkcToUnixSock | SkcToMptcpSock => {
-            !matches!(program, ProgramType::SkReuseport | ProgramType::CgroupSock)
-        }
         // In the helpers' table as offered to all, and for some a matter of their own list.
         PerfEventOutput | KtimeGetCoarseNs => return offer.has(helper),
         // The kernel's views of sockets come with `bpf_sk_base_func_proto`, which two lists go without.

@@ -352,12 +352,9 @@ impl Explorer<'_> {
             }
             Kind::Memory { bytes, .. } => self.check_region(reg, pointer, 0, size, bytes, zero),
             Kind::Stack { frame } => {
-                if size == 0 {
-                    return if zero {
-                        Ok(())
-                    } else {
-                        self.refuse(Rule::ArgumentSize, "invalid zero-sized read")
-                    };
+                // Where nothing is read it must still be a place of the stack.
+                if size == 0 && !zero {
+                    return self.refuse(Rule::ArgumentSize, "invalid zero-sized read");
                 }
                 // Where both are asked for by types, the kernel looks at reading first.
                 let typed = !matches!(callee, Some(Callee::Helper(_)));
