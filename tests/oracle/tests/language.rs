@@ -200,6 +200,11 @@ fn dynptrs_view() {
 }
 
 #[test]
+fn views_are_given_to_functions() {
+    check("view");
+}
+
+#[test]
 fn timers_call_later() {
     check("timer");
 }
