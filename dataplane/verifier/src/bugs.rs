@@ -35,7 +35,13 @@ macro_rules! bugs {
      walk { $( $(#[$wdoc:meta])* $walk:ident = $wclass:literal, $wwhere:literal; )+ }) => {
         /// A mistake that verifiers have made, which a test turns on for its own thread.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Bug { $( $(#[$ndoc])* $number, )+ $( $(#[$wdoc])* $walk, )+ }
+        pub enum Bug {
+            $( $(#[$ndoc])* $number, )+
+            $( $(#[$wdoc])* $walk, )+
+            /// No mistake: nothing is known of quotients and remainders, as in the kernel. It tells whether the
+            /// kernel refuses a program for what it does not know.
+            KernelNumbers,
+        }
 
         #[cfg(any(test, feature = "mutants"))]
         impl Bug {
@@ -52,6 +58,7 @@ macro_rules! bugs {
                 match self {
                     $( Bug::$number => ($nclass, $nwhere), )+
                     $( Bug::$walk => ($wclass, $wwhere), )+
+                    Bug::KernelNumbers => (0, "no mistake"),
                 }
             }
         }

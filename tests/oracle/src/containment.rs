@@ -142,7 +142,7 @@ struct Memory<'a, 's, 'm> {
 /// The offset of an address from a base. Pointers past a frame or packet may be computed and compared,
 /// and are never followed; what is far away is no such pointer.
 fn near(raw: u64, base: u64) -> Option<i64> {
-    const NEAR: u64 = 1 << 20;
+    const NEAR: u64 = 1 << 33;
     let offset = raw.wrapping_sub(base) as i64;
     (offset.unsigned_abs() < NEAR).then_some(offset)
 }

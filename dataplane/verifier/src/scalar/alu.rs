@@ -275,6 +275,10 @@ impl<const B: u32> Word<B> {
     }
 
     pub(super) fn alu(op: AluOp, lhs: Self, rhs: Self) -> Self {
+        let division = matches!(op, AluOp::Div | AluOp::SDiv | AluOp::Mod | AluOp::SMod);
+        if division && seeded(Bug::KernelNumbers) {
+            return Self { tnum: Tnum::UNKNOWN.low(B), bounds: Bounds::UNKNOWN };
+        }
         match op {
             AluOp::Add => lhs.add(rhs),
             AluOp::Sub => lhs.sub(rhs),

@@ -5,12 +5,13 @@
 //!     judge mutants
 //!     judge operators [--one-of N] [--threads T]
 //!     judge show --seed S
+//!     judge show-miss --seed S
 //!
 //! `soundness`: generated programs run in the checked interpreter, every step beside the verifier's states;
 //! it ends with seed, acceptance rate and the share of instruction forms that were run. `near-misses`:
 //! programs wrong by one edit, with the kernel's verdict beside ours. `mutants`: every deliberate bug of
 //! the verifier, and what found it. `operators`: every abstract operator on every number of a small word, or on
-//! one pair of N. `show`: a program of the soundness run.
+//! one pair of N. `show`, `show-miss`: a program of either.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -59,6 +60,12 @@ fn main() -> Result<ExitCode> {
         "near-misses" => near_misses(asked),
         "mutants" => mutants(),
         "operators" => operators(asked),
+        "show-miss" => {
+            let miss = NearMiss::random(asked.seed);
+            let answer = nearmiss::judge(&miss, None, 20_000);
+            println!("{answer:?}\n{}", nearmiss::report(&miss));
+            true
+        }
         "version" => {
             println!("generator {:016x}", version());
             true

@@ -64,7 +64,7 @@ fn asked() -> bool {
 pub fn reason(log: &str) -> &str {
     let noise = |line: &str| {
         line.trim().is_empty()
-            || ["processed ", "verification time", "stack depth", "libbpf: "]
+            || ["processed ", "verification time", "stack depth", "libbpf: ", "cur state: ", "old state: "]
                 .iter()
                 .any(|start| line.starts_with(start))
     };
