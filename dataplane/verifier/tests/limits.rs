@@ -102,3 +102,20 @@ fn branches_that_wait_are_counted() {
     insns.extend([mov(Reg::R0, 0), Insn::Exit]);
     assert!(matches!(answer(insns), None | Some(Rule::TooManyBranches | Rule::TooLarge)));
 }
+
+#[test]
+fn calls_that_double_and_functions_by_the_thousand_are_walked() {
+    // Each function calls the one behind it twice, eight deep.
+    let mut insns = Vec::new();
+    for depth in 0..8 {
+        let call = |off| if depth == 7 { mov(Reg::R0, 1) } else { Insn::CallLocal { off } };
+        insns.extend([call(2), call(1), Insn::Exit]);
+    }
+    assert_eq!(answer(insns), None);
+    let functions = 10_000;
+    let mut insns: Vec<Insn> =
+        (0..functions).map(|at| Insn::CallLocal { off: functions - at + 2 * at }).collect();
+    insns.push(Insn::Exit);
+    insns.extend((0..functions).flat_map(|_| [mov(Reg::R0, 2), Insn::Exit]));
+    assert_eq!(answer(insns), None);
+}
