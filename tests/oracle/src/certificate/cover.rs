@@ -93,11 +93,13 @@ fn value_covers(wide: &Abstract, narrow: &Abstract, names: &mut Names) -> bool {
             Abstract::Pointer { target: wide, maybe_null, off, var, id },
             Abstract::Pointer { target: narrow, maybe_null: null, off: at, var: unknown, id: name },
         ) => {
+            // Which lookup a value comes from matters no more once it is known not to be null.
+            let unnamed = !maybe_null && matches!(wide, Target::MapValue { .. });
             target_covers(*wide, *narrow)
                 && maybe_null == null
                 && off == at
                 && unknown.is_subset_of(var)
-                && names.agree(*id, false, *name)
+                && (unnamed || names.agree(*id, false, *name))
         }
         (Abstract::Number { .. } | Abstract::Pointer { .. }, _) => false,
     }
