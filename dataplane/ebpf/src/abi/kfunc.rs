@@ -108,6 +108,21 @@ impl Kfunc {
                 | ProgramType::LwtSeg6Local
                 | ProgramType::SkSkb,
             ) => true,
+            // Connections are looked up from XDP and classifiers (`nf_conntrack_bpf.c`), not from actions.
+            (
+                Kfunc::XdpCtLookup
+                | Kfunc::XdpCtAlloc
+                | Kfunc::SkbCtLookup
+                | Kfunc::SkbCtAlloc
+                | Kfunc::CtInsertEntry
+                | Kfunc::CtRelease
+                | Kfunc::CtSetTimeout
+                | Kfunc::CtChangeTimeout
+                | Kfunc::CtSetStatus
+                | Kfunc::CtChangeStatus
+                | Kfunc::CtSetNatInfo,
+                ProgramType::SchedAct,
+            ) => false,
             _ => self.offered().to(program),
         }
     }
