@@ -270,7 +270,7 @@ fn a_worker_that_stops_for_long_is_named_and_catches_up() -> Result<()> {
     let first = live.apply(&replace(marker(2))?, &How::default())?;
     ensure!(first.stalled == [0] && first.workers == 1 && first.cut.balance() == 0, "{first}");
     let ledger = live.stats().ledger;
-    ensure!(ledger.silent == [0] && ledger.unaccounted.is_none(), "{ledger:?}");
+    ensure!(ledger.silent == [0] && ledger.unaccounted == Some(0), "{ledger:?}");
     let faults = |wanted: &[&str]| -> Result<()> {
         let start = Instant::now();
         while live.faults() != wanted || live.alive() != wanted.is_empty() {

@@ -146,8 +146,13 @@ fn of_kind(spec: &MapSpec) -> Result<(), Fault> {
 fn cgroup_storage(spec: &MapSpec) -> Result<(), Fault> {
     size(matches!(spec.key_size, 8 | 16), "key_size", spec.key_size, "8 or 16")?;
     size(spec.value_size > 0, "value_size", 0, "at least 1")?;
-    size(spec.max_entries == 0, "max_entries", spec.max_entries, "0")?;
-    flags(spec, f::NUMA_NODE | f::RDONLY | f::WRONLY | f::RDONLY_PROG | f::WRONLY_PROG)
+    // `PCPU_MIN_UNIT_SIZE`: what a CPU has of memory of its own at least.
+    let most = if spec.kind == MapKind::PercpuCgroupStorage { 32 << 10 } else { STORAGE_MAX };
+    if spec.value_size > most {
+        return refuse(Errno::E2BIG, format!("a value of {} bytes; at most {most}", spec.value_size));
+    }
+    flags(spec, f::NUMA_NODE | ACCESS)?;
+    size(spec.max_entries == 0, "max_entries", spec.max_entries, "0")
 }
 
 fn size(right: bool, field: &str, found: u32, wanted: &str) -> Result<(), Fault> {
@@ -254,12 +259,13 @@ fn kmalloc_value(spec: &MapSpec) -> Result<(), Fault> {
 }
 
 fn bloom(spec: &MapSpec) -> Result<(), Fault> {
+    // `bloom_map_alloc_check` comes first.
+    kmalloc_value(spec)?;
     size(spec.key_size == 0, "key_size", spec.key_size, "0")?;
     size(spec.value_size > 0, "value_size", 0, "at least 1")?;
     some_entries(spec)?;
     flags(spec, f::NUMA_NODE | f::ZERO_SEED | ACCESS)?;
-    invalid(spec.extra & !0xf != 0, || format!("map_extra is {}: at most 15 hash functions", spec.extra))?;
-    kmalloc_value(spec)
+    invalid(spec.extra & !0xf != 0, || format!("map_extra is {}: at most 15 hash functions", spec.extra))
 }
 
 fn devmap(spec: &MapSpec) -> Result<(), Fault> {
@@ -296,7 +302,9 @@ fn sockets(spec: &MapSpec) -> Result<(), Fault> {
         _ => size(spec.key_size > 0, "key_size", 0, "at least 1")?,
     }
     size(matches!(spec.value_size, 4 | 8), "value_size", spec.value_size, "4 or 8")?;
-    flags(spec, f::NUMA_NODE | f::RDONLY | f::WRONLY)?;
+    // An array of sockets for reuseport is checked as an array is, flags of programs included.
+    let programs = if spec.kind == MapKind::ReuseportSockarray { f::RDONLY_PROG | f::WRONLY_PROG } else { 0 };
+    flags(spec, f::NUMA_NODE | f::RDONLY | f::WRONLY | programs)?;
     if spec.kind == MapKind::Sockhash && spec.key_size > STACK_MAX {
         return refuse(Errno::E2BIG, format!("a key of {} bytes; at most {STACK_MAX}", spec.key_size));
     }

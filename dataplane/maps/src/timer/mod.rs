@@ -259,10 +259,14 @@ impl Timers {
     /// `bpf_timer_init`.
     pub(crate) fn begin(&self, number: usize, bytes: Bytes<'_>, clock: TimerClock) -> Result<(), Errno> {
         let mut inner = self.inner.lock();
-        let timer = &mut inner.timers[number];
-        if timer.clock != 0 {
-            return Err(Errno::EBUSY);
+        if inner.timers[number].clock != 0 {
+            if bytes.get().0 != 0 {
+                return Err(Errno::EBUSY);
+            }
+            // Begun by one who had the element's address from before it went: its place has another value by now.
+            self.end(&mut inner, number);
         }
+        let timer = &mut inner.timers[number];
         if self.users.load(Ordering::Acquire) == 0 {
             return Err(Errno::EPERM);
         }
@@ -275,18 +279,21 @@ impl Timers {
     /// Cancels a timer whose element goes, or is overwritten, and forgets all of it. A callback that runs
     /// elsewhere is not waited for: what it has is memory of the map, whatever stands there by then.
     pub(crate) fn forget(&self, number: usize, bytes: Bytes<'_>) {
-        if bytes.get().0 == 0 {
-            return;
-        }
+        // Not by what the bytes say: who has the address of an element that went may begin its timer while the
+        // place is given another value.
         let mut inner = self.inner.lock();
-        self.unlink(&mut inner, number);
+        self.end(&mut inner, number);
+        bytes.clear();
+    }
+
+    fn end(&self, inner: &mut Inner, number: usize) {
+        self.unlink(inner, number);
         inner.set_owner(number, 0);
         let timer = &mut inner.timers[number];
         if timer.clock != 0 {
             *timer = Timer { life: timer.life.wrapping_add(1), ..Timer::default() };
             inner.begun -= 1;
         }
-        bytes.clear();
     }
 
     /// The timers that are begun.

@@ -17,15 +17,18 @@ fn map(kind: MapKind, entries: u32) -> Arc<Map> {
     map
 }
 
-/// The timer in the value under a key, which is put there if it is not.
+/// The timer in the value under a key, which is put there if it is not, or no longer: others delete and evict.
 fn timer(map: &Map, key: u32) -> *mut u8 {
     let key = key.to_ne_bytes();
-    // SAFETY: keys of 4 bytes, values of 32.
-    unsafe {
-        if map.lookup(0, key.as_ptr()).is_null() {
+    loop {
+        // SAFETY: keys of 4 bytes, values of 32.
+        unsafe {
+            let value = map.lookup(0, key.as_ptr());
+            if !value.is_null() {
+                return value.add(8);
+            }
             map.update(0, key.as_ptr(), [7; 32].as_ptr(), 0).unwrap();
         }
-        map.lookup(0, key.as_ptr()).add(8)
     }
 }
 
