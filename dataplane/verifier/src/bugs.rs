@@ -38,9 +38,6 @@ macro_rules! bugs {
         pub enum Bug {
             $( $(#[$ndoc])* $number, )+
             $( $(#[$wdoc])* $walk, )+
-            /// No mistake: nothing is known of quotients and remainders, as in the kernel. It tells whether the
-            /// kernel refuses a program for what it does not know.
-            KernelNumbers,
         }
 
         #[cfg(any(test, feature = "mutants"))]
@@ -58,7 +55,6 @@ macro_rules! bugs {
                 match self {
                     $( Bug::$number => ($nclass, $nwhere), )+
                     $( Bug::$walk => ($wclass, $wwhere), )+
-                    Bug::KernelNumbers => (0, "no mistake"),
                 }
             }
         }
@@ -89,7 +85,7 @@ bugs! {
         NotEqualRange = 3, "CVE-2024-41003: != against more than a constant";
         /// The smallest number divided by -1 is taken for a positive one.
         SdivOverflow = 5, "DPDK 03519ff27f: INT_MIN / -1";
-        /// Division forgets that by zero gives zero.
+        /// Quotients are taken to be known, and that by zero gives zero is forgotten.
         DivByZero = 5, "division by zero taken for a trap (PREVAIL, uBPF)";
         /// The remainder by zero is taken to be below the divisor.
         ModByZero = 5, "CVE-2021-3444: x % 0 = x";
@@ -99,7 +95,7 @@ bugs! {
         MulOverflow = 5, "DPDK a7ac086145, cc205e72e6: products that overflow";
         /// Addition ignores overflow of the ranges.
         AddOverflow = 5, "sums that overflow (REG INVARIANTS VIOLATION family)";
-        /// A shift by the width or more is taken as is.
+        /// A shift by the width or more is taken to leave nothing.
         ShiftNotMasked = 6, "DPDK 42b1e624f3: shifts by the width and more";
         /// An arithmetic shift of 32 bits brings in zeros.
         Arsh32Logical = 6, "CVE-2018-18445 family: 32-bit right shifts";

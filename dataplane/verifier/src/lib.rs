@@ -18,7 +18,7 @@
 //!   progress and accepts loops without end.
 //! - A looked-up value is compared with null before `bpf_csum_diff` reads it.
 //! - Packet memory is not given to a global function that may move the packet.
-//! - Numbers are a little sharper (division, counted loops let go of), so some programs that the
+//! - Numbers are a little sharper (bounds after comparisons, counted loops let go of), so some programs that the
 //!   kernel refuses are accepted.
 #![forbid(unsafe_code)]
 

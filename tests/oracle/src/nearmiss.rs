@@ -12,7 +12,7 @@ use weir_ebpf::isa::{AluOp, Cond, Imm64, Insn, Reg, Size, Source, Width};
 use weir_ebpf::{Program, asm};
 use weir_sys::bpf::{KernelMap, LoadError};
 use weir_sys::errno;
-use weir_verifier::mutant::{Bug, with};
+
 use weir_verifier::{Facts, Options, Rule, verify};
 use weir_vm::interpreter::{Fault, FaultKind};
 
@@ -376,11 +376,6 @@ pub fn judge(miss: &NearMiss, kernel: Option<&[KernelMap]>, insns_max: u64) -> O
                 Err(error) if !is_long(&error) => Outcome::Wrong(format!("{error:#}")),
                 run => match theirs() {
                     Some(Err(log)) if log == TOO_LARGE => Outcome::KernelRefuses(log),
-                    Some(Err(_))
-                        if with(Bug::KernelNumbers, || verify(program.clone(), &options)).is_err() =>
-                    {
-                        Outcome::KernelRefuses(QUOTIENTS.to_owned())
-                    }
                     Some(Err(_)) if kernel.is_some_and(|maps| walks_more(miss, maps, verified.facts())) => {
                         Outcome::KernelRefuses(UNREACHED.to_owned())
                     }
@@ -444,10 +439,6 @@ fn ask(miss: &NearMiss, maps: &[KernelMap]) -> Result<(), String> {
 /// Stands for what the kernel says of programs that take it too long (`E2BIG`).
 const TOO_LARGE: &str = "BPF program is too large";
 
-/// Stands for a message of the kernel about what follows from quotients and remainders, of which it knows nothing:
-/// with as little known, we refuse too.
-const QUOTIENTS: &str = "(what follows from quotients and remainders)";
-
 /// Stands for a message of the kernel about code that, as our numbers show, no run comes to.
 const UNREACHED: &str = "(code that no run reaches, or a way that none goes)";
 
@@ -506,8 +497,7 @@ impl Walked {
 
 /// Why weir may accept what the kernel refuses, by what the kernel says; `None`: for no known reason.
 pub fn explained(kernel: &str) -> Option<&'static str> {
-    const KNOWN: [(&str, &[&str]); 6] = [
-        ("quotients and remainders known", &[QUOTIENTS]),
+    const KNOWN: [(&str, &[&str]); 5] = [
         ("the kernel says that it is its own bug", &["verifier bug: No program to jit"]),
         ("code or ways that no run comes to", &[UNREACHED]),
         (

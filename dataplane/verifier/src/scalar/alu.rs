@@ -3,6 +3,10 @@
 //! Known bits go by [`Tnum`]'s arithmetic, ranges span by span, and the fixpoint lets each view
 //! profit from the other. A 64-bit operation whose low half depends on the low halves alone is also
 //! computed on them.
+//!
+//! What Linux does not compute, this does not either, so that a program's verdict is the same on both: quotients,
+//! remainders, and shifts by what is not one amount below the width may be any word
+//! (`is_safe_to_compute_dst_reg_range`, kernel/bpf/verifier.c).
 
 use weir_ebpf::isa::{AluOp, Width};
 
@@ -27,10 +31,6 @@ impl Magnitude {
         let negated = |pattern: u64| pattern.wrapping_neg() & low_mask(B);
         Self { lo: negated(span.hi), hi: negated(span.lo), negative: true }
     }
-
-    fn span(self) -> Span {
-        Span { lo: self.lo, hi: self.hi }
-    }
 }
 
 /// Adds the numbers whose magnitudes are `lo..=hi`, which may exceed the word.
@@ -39,18 +39,9 @@ fn add_signed<const B: u32>(hull: &mut Hull<B>, lo: u128, hi: u128, negative: bo
     hull.add_round(start, hi - lo);
 }
 
-/// Unsigned remainders; the divisor is not 0.
-fn remainder(dividend: Span, divisor: Span) -> Span {
-    if dividend.hi < divisor.lo {
-        return dividend;
-    }
-    if divisor.lo == divisor.hi && dividend.lo / divisor.lo == dividend.hi / divisor.lo {
-        return Span { lo: dividend.lo % divisor.lo, hi: dividend.hi % divisor.lo };
-    }
-    Span { lo: 0, hi: dividend.hi.min(divisor.hi - 1) }
-}
-
 impl<const B: u32> Word<B> {
+    const UNKNOWN: Self = Self { tnum: Tnum::new(0, low_mask(B)), bounds: Bounds::UNKNOWN };
+
     /// Ranges from every pair of spans.
     fn pairs(&self, other: &Self, mut each: impl FnMut(&mut Hull<B>, Span, Span)) -> Bounds<B> {
         let mut hull = Hull::default();
@@ -60,23 +51,6 @@ impl<const B: u32> Word<B> {
             }
         }
         hull.finish().unwrap_or(Bounds::UNKNOWN)
-    }
-
-    /// Ranges of a division: like [`Self::pairs`] for divisors other than 0, and for 0 what `by_zero` adds.
-    fn quotients(
-        &self,
-        other: &Self,
-        by_zero: impl Fn(&mut Hull<B>, Span),
-        each: impl Fn(&mut Hull<B>, Span, Span),
-    ) -> Bounds<B> {
-        self.pairs(other, |hull, left, right| {
-            if right.lo == 0 && other.tnum.contains(0) {
-                by_zero(hull, left);
-            }
-            if let Some(right) = Span::new(right.lo.max(1), right.hi) {
-                each(hull, left, right);
-            }
-        })
     }
 
     fn add(self, other: Self) -> Self {
@@ -114,68 +88,6 @@ impl<const B: u32> Word<B> {
             add_signed(hull, lo, hi, left.negative != right.negative);
         });
         Self { tnum: self.tnum.mul(other.tnum).low(B), bounds }
-    }
-
-    fn div(self, other: Self) -> Self {
-        let zero = |hull: &mut Hull<B>, _| {
-            if !seeded(Bug::DivByZero) {
-                hull.add(Span { lo: 0, hi: 0 });
-            }
-        };
-        let bounds = self.quotients(&other, zero, |hull, left, right| {
-            hull.add(Span { lo: left.lo / right.hi, hi: left.hi / right.lo });
-        });
-        let tnum = match other.as_power_of_two() {
-            Some(power) => self.tnum.shr(power),
-            None => bounds.tnum(),
-        };
-        Self { tnum, bounds }
-    }
-
-    fn sdiv(self, other: Self) -> Self {
-        let zero = |hull: &mut Hull<B>, _| hull.add(Span { lo: 0, hi: 0 });
-        let bounds = self.quotients(&other, zero, |hull, left, right| {
-            let (left, right) = (Magnitude::of::<B>(left), Magnitude::of::<B>(right));
-            let (lo, mut hi) = (left.lo / right.hi, left.hi / right.lo);
-            if seeded(Bug::SdivOverflow) && left.negative && right.negative {
-                hi = hi.min(Bounds::<B>::SIGN - 1).max(lo);
-            }
-            add_signed(hull, lo.into(), hi.into(), left.negative != right.negative);
-        });
-        Self { tnum: bounds.tnum(), bounds }
-    }
-
-    fn rem(self, other: Self) -> Self {
-        let zero = |hull: &mut Hull<B>, dividend| {
-            if !seeded(Bug::ModByZero) {
-                hull.add(dividend);
-            }
-        };
-        let bounds = self.quotients(&other, zero, |hull, left, right| hull.add(remainder(left, right)));
-        Self { tnum: self.remainder_bits(&other), bounds }
-    }
-
-    fn srem(self, other: Self) -> Self {
-        let bounds = self.quotients(&other, Hull::add, |hull, left, right| {
-            let (left, right) = (Magnitude::of::<B>(left), Magnitude::of::<B>(right));
-            let rest = remainder(left.span(), right.span());
-            let negative = if seeded(Bug::SmodSign) { right.negative } else { left.negative };
-            add_signed(hull, rest.lo.into(), rest.hi.into(), negative);
-        });
-        Self { tnum: self.remainder_bits(&other), bounds }
-    }
-
-    /// A remainder by a multiple of 2^k keeps the low k bits of the dividend; so does one by zero.
-    fn remainder_bits(&self, other: &Self) -> Tnum {
-        let kept = other.tnum.max().trailing_zeros().min(B);
-        let low = self.tnum.low(kept);
-        Tnum::new(low.value(), low.mask() | low_mask(B) & !low_mask(kept))
-    }
-
-    /// The exponent, when the word is one power of two.
-    fn as_power_of_two(&self) -> Option<u32> {
-        let value = self.tnum.value();
-        (self.tnum.mask() == 0 && value.is_power_of_two()).then(|| value.trailing_zeros())
     }
 
     /// The known bits of the numbers of one span.
@@ -225,25 +137,13 @@ impl<const B: u32> Word<B> {
         })
     }
 
-    /// Shifts by every amount that the other word allows, and joins the results.
+    /// Shifts by the one amount, which is below the width.
     fn shift(self, other: Self, by: impl Fn(&Self, u32) -> Self) -> Self {
-        if seeded(Bug::ShiftNotMasked) && other.bounds.umin() >= u64::from(B) {
-            return Self { tnum: Tnum::constant(0), bounds: Bounds::constant(0) };
+        let amount = (other.tnum.mask() == 0).then_some(other.tnum.value());
+        match amount {
+            Some(amount) if amount < u64::from(B) => by(&self, amount as u32),
+            _ => Self::UNKNOWN,
         }
-        if seeded(Bug::ShiftLeast) {
-            return by(&self, other.bounds.umin() as u32 % B);
-        }
-        // The machine takes the amount modulo the width (the kernel says nothing of amounts beyond it).
-        let (bits, within) = (other.tnum.low(B.trailing_zeros()), other.bounds.umax() < u64::from(B));
-        let possible = |amount: &u32| {
-            let amount = u64::from(*amount);
-            bits.contains(amount) && (!within || other.bounds.contains(amount))
-        };
-        let join = |one: Self, two: Self| Self {
-            tnum: one.tnum.join(two.tnum),
-            bounds: one.bounds.join(&two.bounds),
-        };
-        (0..B).filter(possible).map(|amount| by(&self, amount)).reduce(join).unwrap_or(self)
     }
 
     fn lsh(&self, amount: u32) -> Self {
@@ -274,23 +174,44 @@ impl<const B: u32> Word<B> {
         Self { tnum: bits.low(B), bounds: hull.finish().unwrap_or(Bounds::UNKNOWN) }
     }
 
-    pub(super) fn alu(op: AluOp, lhs: Self, rhs: Self) -> Self {
-        let division = matches!(op, AluOp::Div | AluOp::SDiv | AluOp::Mod | AluOp::SMod);
-        if division && seeded(Bug::KernelNumbers) {
-            return Self { tnum: Tnum::UNKNOWN.low(B), bounds: Bounds::UNKNOWN };
+    /// What verifiers have wrongly claimed to know of results that this one leaves open.
+    fn misjudged(&self, op: AluOp, other: &Self) -> Option<Self> {
+        let (left, right) = (&self.bounds, &other.bounds);
+        let within = |lo, hi| Bounds::unsigned(lo, hi).map(|bounds| Self { bounds, ..Self::UNKNOWN });
+        let positive = || within(0, Bounds::<B>::SIGN - 1);
+        let by_least = |by: fn(&Self, u32) -> Self| by(self, (right.umin() % u64::from(B)) as u32);
+        match op {
+            AluOp::Div if seeded(Bug::DivByZero) => {
+                within(left.umin() / right.umax().max(1), left.umax() / right.umin().max(1))
+            }
+            AluOp::SDiv if seeded(Bug::SdivOverflow) && right.smax() < 0 => {
+                Bounds::signed(Bounds::<B>::UNKNOWN.smin() + 1, Bounds::<B>::UNKNOWN.smax())
+                    .map(|bounds| Self { bounds, ..Self::UNKNOWN })
+            }
+            AluOp::Mod if seeded(Bug::ModByZero) => within(0, right.umax().saturating_sub(1)),
+            AluOp::SMod if seeded(Bug::SmodSign) && right.smin() >= 0 => positive(),
+            AluOp::Lsh | AluOp::Rsh | AluOp::Arsh
+                if seeded(Bug::ShiftNotMasked) && right.umin() >= u64::from(B) =>
+            {
+                within(0, 0)
+            }
+            AluOp::Lsh if seeded(Bug::ShiftLeast) => Some(by_least(Self::lsh)),
+            AluOp::Rsh if seeded(Bug::ShiftLeast) => Some(by_least(Self::rsh)),
+            AluOp::Arsh if seeded(Bug::ShiftLeast) => Some(by_least(Self::arsh)),
+            _ => None,
         }
+    }
+
+    pub(super) fn alu(op: AluOp, lhs: Self, rhs: Self) -> Self {
         match op {
             AluOp::Add => lhs.add(rhs),
             AluOp::Sub => lhs.sub(rhs),
             AluOp::Mul => lhs.mul(rhs),
-            AluOp::Div => lhs.div(rhs),
-            AluOp::SDiv => lhs.sdiv(rhs),
             AluOp::Or => lhs.or(rhs),
             AluOp::And => lhs.and(rhs),
             AluOp::Lsh => lhs.shift(rhs, Self::lsh),
             AluOp::Rsh => lhs.shift(rhs, Self::rsh),
-            AluOp::Mod => lhs.rem(rhs),
-            AluOp::SMod => lhs.srem(rhs),
+            AluOp::Div | AluOp::SDiv | AluOp::Mod | AluOp::SMod => Self::UNKNOWN,
             AluOp::Xor => lhs.xor(rhs),
             AluOp::Arsh => lhs.shift(rhs, Self::arsh),
         }
@@ -307,6 +228,16 @@ impl<const B: u32> Word<B> {
     }
 }
 
+/// Whether Linux computes what the operation makes of numbers; if not, the result may be any word, with its upper
+/// half also where the operation zeroes that.
+fn is_computed(op: AluOp, amount: Option<u64>, bits: u32) -> bool {
+    match op {
+        AluOp::Add | AluOp::Sub | AluOp::Mul | AluOp::Or | AluOp::And | AluOp::Xor => true,
+        AluOp::Lsh | AluOp::Rsh | AluOp::Arsh => amount.is_some_and(|amount| amount < u64::from(bits)),
+        AluOp::Div | AluOp::SDiv | AluOp::Mod | AluOp::SMod => false,
+    }
+}
+
 /// Whether the low half of a result depends on the low halves of the operands alone.
 fn stays_in_half<const HALF: u32>(op: AluOp, amount: Tnum) -> bool {
     match op {
@@ -320,6 +251,14 @@ impl<const BITS: u32, const HALF: u32> Number<BITS, HALF> {
     /// Every result of the operation on words of the two sets. A half-width operation reads the low
     /// halves and writes zeros above.
     pub fn alu(op: AluOp, width: Width, lhs: &Self, rhs: &Self) -> Self {
+        let bits = if width == Width::W64 { BITS } else { HALF };
+        if !is_computed(op, rhs.as_constant(), bits) {
+            return match width {
+                Width::W32 => lhs.low_word().misjudged(op, &rhs.low_word()).map(Self::from_half),
+                Width::W64 => lhs.word().misjudged(op, &rhs.word()).map(|word| Self::from_words(word, None)),
+            }
+            .unwrap_or(Self::unknown());
+        }
         match width {
             Width::W32 => Self::from_half(Word::alu(op, lhs.low_word(), rhs.low_word())),
             Width::W64 => {

@@ -12,7 +12,7 @@
 //! So every operation works span by span, where signed and unsigned order agree, and the hulls
 //! of the halves are the new ranges. With one half empty both ranges are the other half's span.
 
-use super::tnum::{Tnum, low_mask};
+use super::tnum::low_mask;
 
 /// An inhabited run of numbers on one side of the sign bit, as bit patterns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,10 +230,5 @@ impl<const B: u32> Bounds<B> {
         let mut hull = Hull::default();
         self.spans().for_each(|span| hull.add_round(span.lo, span.width().into()));
         hull.finish().unwrap_or(Bounds::UNKNOWN)
-    }
-
-    /// The bits that are the same in all words.
-    pub(crate) fn tnum(&self) -> Tnum {
-        Tnum::of_range(self.umin, self.umax)
     }
 }

@@ -200,6 +200,9 @@ pub(super) fn sampled<const BITS: u32, const HALF: u32>(seed: u64, pairs: u64) -
         let (l, r) = (source.number_with::<BITS, HALF>(a), source.number_with::<BITS, HALF>(b));
         let (left, right) = (source.members(&l, a), source.members(&r, b));
         arithmetic(&l, &r, &left, &right)?;
+        // Shifts are computed by one amount alone, which random numbers seldom are.
+        let amount = source.below(BITS.into());
+        arithmetic(&l, &Number::constant(amount), &left, &[amount])?;
         branches(&l, &r, &left, &right)?;
         refinement_shrinks(&l, &r)?;
         unary(&l, &left)?;
