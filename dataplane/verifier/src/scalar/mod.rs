@@ -37,7 +37,7 @@ pub struct Number<const BITS: u32, const HALF: u32> {
 pub type Scalar = Number<64, 32>;
 
 /// One word with two of the views: what an operation of a given width sees.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Word<const B: u32> {
     tnum: Tnum,
     bounds: Bounds<B>,

@@ -190,12 +190,15 @@ impl<const BITS: u32, const HALF: u32> Number<BITS, HALF> {
                 if seeded(Bug::Jump32RefinesAll) {
                     return Some((Self::from_tnum(left.tnum).meet(l)?, Self::from_tnum(right.tnum).meet(r)?));
                 }
-                Some((l.with_low(left)?, r.with_low(right)?))
+                // Often a branch teaches nothing of one side, and that is as tight as it was.
+                let with = |n: &Self, low| if low == n.low_word() { Some(*n) } else { n.with_low(low) };
+                Some((with(l, left)?, with(r, right)?))
             }
             Width::W64 if relation == Relation::Equal => l.meet(r).map(|both| (both, both)),
             Width::W64 => {
                 let (left, right) = Word::refine(relation, l.word(), r.word())?;
-                Some((l.with_full(left)?, r.with_full(right)?))
+                let with = |n: &Self, word| if word == n.word() { Some(*n) } else { n.with_full(word) };
+                Some((with(l, left)?, with(r, right)?))
             }
         }
     }

@@ -7,7 +7,7 @@
 //! domain is smaller and misses none.
 
 pub(super) mod concrete;
-mod tiny;
+pub(super) mod tiny;
 
 use weir_ebpf::isa::{AluOp, Cond, Width};
 
@@ -113,7 +113,7 @@ impl Operator {
     /// Tries it on every pair, or on one pair of so many.
     pub fn tally(self, numbers: &Numbers, one_of: usize) -> Tally {
         match self {
-            Operator::Bits(op) => bits_of_pairs(op, if one_of > 1 { 5 } else { 8 }),
+            Operator::Bits(op) => bits_of_pairs(op, if one_of > 1 { 6 } else { 8 }),
             Operator::Sync => tiny::sync(one_of),
             other => numbers.tally(other, one_of),
         }
@@ -158,27 +158,62 @@ pub(super) fn all_tnums(bits: u32) -> Vec<Tnum> {
 }
 
 /// Its members.
+#[cfg(test)]
 pub(super) fn members(tnum: Tnum) -> Vec<u64> {
     (tnum.value()..=tnum.max()).filter(|&word| tnum.contains(word)).collect()
 }
 
-/// An operation on all pairs of tristate numbers, with every member of each.
+/// What the words of a set have in common: the bits that all have, and those that any has.
+#[derive(Clone, Copy)]
+struct Seen {
+    all: u64,
+    any: u64,
+}
+
+impl Seen {
+    fn with(self, other: Self) -> Self {
+        Self { all: self.all & other.all, any: self.any | other.any }
+    }
+
+    fn tnum(self) -> Tnum {
+        Tnum::new(self.all, self.any & !self.all)
+    }
+}
+
+/// An operation on all pairs of tristate numbers. The words of a pair with an unknown bit are those with a zero
+/// there and those with a one, so what they have in common is looked up, not counted again: 43 million pairs of
+/// 8 bits stand for four thousand million words.
 pub(super) fn bits_of_pairs(op: AluOp, bits: u32) -> Tally {
-    let sets: Vec<_> = all_tnums(bits).into_iter().map(|tnum| (tnum, members(tnum))).collect();
+    // Constants come first, and the halves of a number before it.
+    let tnums = all_tnums(bits);
+    let at = |tnum: Tnum| tnums.binary_search_by_key(&(tnum.mask(), tnum.value()), |t| (t.mask(), t.value()));
+    let halves = |tnum: &Tnum| {
+        let bit = tnum.mask() & tnum.mask().wrapping_neg();
+        let half = |one| at(Tnum::new(tnum.value() | one, tnum.mask() & !bit)).ok();
+        if bit == 0 { None } else { half(0).zip(half(bit)) }
+    };
+    let halves: Vec<_> = tnums.iter().map(halves).collect();
     let mut tally = Tally::new(bits);
-    for (l, left) in &sets {
-        for (r, right) in &sets {
-            let (mut all, mut any) = (u64::MAX, 0);
-            for (a, b) in left.iter().flat_map(|a| right.iter().map(move |b| (*a, *b))) {
-                let word = alu(op, bits, a, b);
-                (all, any) = (all & word, any | word);
-            }
-            let best = Tnum::new(all, any & !all);
-            let found = of_bits(op, *l, *r).low(bits);
+    let mut with_constants: Vec<Vec<Seen>> = Vec::new();
+    for (l, left) in tnums.iter().zip(&halves) {
+        let mut seen: Vec<Seen> = Vec::with_capacity(tnums.len());
+        for (column, (r, right)) in tnums.iter().zip(&halves).enumerate() {
+            let both = match (right, left) {
+                (Some((zero, one)), _) => seen[*zero].with(seen[*one]),
+                (None, Some((zero, one))) => with_constants[*zero][column].with(with_constants[*one][column]),
+                (None, None) => {
+                    let word = alu(op, bits, l.value(), r.value());
+                    Seen { all: word, any: word }
+                }
+            };
+            seen.push(both);
+            let (best, found) = (both.tnum(), of_bits(op, *l, *r).low(bits));
             tally.count(best.is_subset_of(found), best == found, || {
                 format!("{l:x?} and {r:x?} give {found:x?}, which misses some of {best:x?}")
             });
         }
+        seen.truncate(1 << bits);
+        with_constants.push(seen);
     }
     tally
 }

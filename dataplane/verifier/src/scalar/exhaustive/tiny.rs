@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use weir_ebpf::isa::{AluOp, Cond, Width};
+use weir_ebpf::isa::{Cond, Width};
 
 use super::concrete::{alu, holds, mask};
 use super::{Operator, Tally, all_tnums};
@@ -15,9 +15,16 @@ pub(in crate::scalar) type Tiny = Number<4, 2>;
 /// A set of words, a bit for each.
 pub(in crate::scalar) type Set = u16;
 
-/// The words of a number.
+/// The words of a number: all sixteen at once, since every pair asks for it. A test holds it to `contains`.
 pub(in crate::scalar) fn set_of(number: &Tiny) -> Set {
-    (0..16).filter(|&word| number.contains(word)).map(|word| 1 << word).sum()
+    let between = |span: Span| ((2u32 << span.hi) - (1 << span.lo)) as Set;
+    let (full, low) = (number.full.spans().map(between), number.low.spans().map(between));
+    let either = |all: Set, some: Set| all | some;
+    // The low half's four words come again with every upper half.
+    let low = low.fold(0, either) * 0x1111;
+    let bits = (0..4).filter(|bit| number.tnum.mask() & (1 << bit) != 0);
+    let bits = bits.fold(1 << number.tnum.value(), |all: Set, bit| all | all << (1 << bit));
+    full.fold(0, either) & low & bits
 }
 
 /// The words of a set.
@@ -57,7 +64,7 @@ fn all_bounds<const B: u32>() -> Vec<Bounds<B>> {
 }
 
 /// Every combination of views.
-fn all_raw() -> impl Iterator<Item = Tiny> {
+pub(in crate::scalar) fn all_raw() -> impl Iterator<Item = Tiny> {
     let (fulls, lows) = (all_bounds::<4>(), all_bounds::<2>());
     all_tnums(4).into_iter().flat_map(move |tnum| {
         let lows = lows.clone();
@@ -98,21 +105,6 @@ impl Default for Numbers {
     }
 }
 
-/// For each word of the left side and each set of the right one, the words that an operation gives.
-type Images = Vec<Vec<Set>>;
-
-fn images(op: AluOp, bits: u32) -> Images {
-    let of = |a: u64| {
-        let mut row = vec![0; 1 << 16];
-        for set in 1..row.len() {
-            let word = alu(op, bits, a & mask(bits), u64::from(set.trailing_zeros()) & mask(bits));
-            row[set] = row[set & (set - 1)] | 1 << word;
-        }
-        row
-    };
-    (0..16).map(of).collect()
-}
-
 impl Numbers {
     /// How many there are.
     pub fn count(&self) -> usize {
@@ -127,12 +119,16 @@ impl Numbers {
         self.all.iter().for_each(|(number, set)| judge(number, *set));
     }
 
-    fn pairs(&self, one_of: usize, mut judge: impl FnMut((&Tiny, Set), (&Tiny, Set))) {
+    /// Every pair, or one of so many, by where the numbers stand.
+    fn pairs(&self, one_of: usize, mut judge: impl FnMut(usize, usize)) {
         let count = self.all.len();
-        for at in (0..count * count).step_by(one_of) {
-            let ((l, left), (r, right)) = (&self.all[at / count], &self.all[at % count]);
-            judge((l, *left), (r, *right));
-        }
+        (0..count * count).step_by(one_of).for_each(|at| judge(at / count, at % count));
+    }
+
+    /// For each word, and each number: the words that have this relation to the word for one of the number's.
+    fn partners(&self, related: impl Fn(u64, u64) -> Set) -> Vec<Vec<Set>> {
+        let of = |word, set| words(set).fold(0, |all, other| all | related(word, other));
+        (0..16).map(|word| self.all.iter().map(|(_, set)| of(word, *set)).collect()).collect()
     }
 
     fn unary(&self, tally: &mut Tally, found: impl Fn(&Tiny) -> Tiny, exact: impl Fn(u64) -> u64) {
@@ -148,10 +144,11 @@ impl Numbers {
         let low = |width| if width == Width::W64 { 4 } else { 2 };
         match operator {
             Operator::Alu(op, width) => {
-                let images = images(op, low(width));
-                self.pairs(one_of, |(l, left), (r, right)| {
-                    let exact =
-                        words(left).fold(0, |all, word| all | images[word as usize][usize::from(right)]);
+                let bits = low(width);
+                let results = self.partners(|a, b| 1 << alu(op, bits, a & mask(bits), b & mask(bits)));
+                self.pairs(one_of, |left, right| {
+                    let ((l, set), (r, _)) = (&self.all[left], &self.all[right]);
+                    let exact = words(*set).fold(0, |all, word| all | results[word as usize][right]);
                     let found = Number::alu(op, width, l, r);
                     self.judge(&mut tally, exact, set_of(&found), || format!("{l:?} and {r:?}: {found:?}"));
                 });
@@ -172,13 +169,14 @@ impl Numbers {
             }
             Operator::ZeroExtend(1) => self.unary(&mut tally, Number::zero_extend_low::<1>, |word| word & 1),
             Operator::ZeroExtend(_) => self.unary(&mut tally, Number::zero_extend_low::<2>, |word| word & 3),
-            Operator::Join => self.pairs(one_of, |(l, left), (r, right)| {
+            Operator::Join => self.pairs(one_of, |left, right| {
+                let ((l, left), (r, right)) = (&self.all[left], &self.all[right]);
                 let found = l.join(r);
-                self.judge(&mut tally, left | right, set_of(&found), || {
-                    format!("{l:?} and {r:?}: {found:?}")
-                });
+                let example = || format!("{l:?} and {r:?}: {found:?}");
+                self.judge(&mut tally, left | right, set_of(&found), example);
             }),
-            Operator::Meet => self.pairs(one_of, |(l, left), (r, right)| {
+            Operator::Meet => self.pairs(one_of, |left, right| {
+                let ((l, left), (r, right)) = (&self.all[left], &self.all[right]);
                 let found = l.meet(r).map_or(0, |number| set_of(&number));
                 self.judge(&mut tally, left & right, found, || format!("{l:?} and {r:?}"));
             }),
@@ -187,28 +185,25 @@ impl Numbers {
         tally
     }
 
-    /// Both ways of a branch; what is decided must be so for all.
+    /// Both ways of a branch. What is decided must be so for all; that is asked for every eighth pair, since it is
+    /// refining once more.
     fn branch(&self, tally: &mut Tally, (cond, width, bits): (Cond, Width, u32), one_of: usize) {
         let holds = |a: u64, b: u64| holds(cond, bits, a & mask(bits), b & mask(bits));
-        // For each word of one side, the words of the other with which the condition holds.
+        // For each number on one side, the words of the other for which the condition may be so.
         let with = |holds: &dyn Fn(u64, u64) -> bool| -> Vec<Set> {
-            (0..16).map(|a| (0..16).filter(|b| holds(a, *b)).fold(0, |all, b| all | 1 << b)).collect()
+            let partner = |set, word| words(set).any(|own| holds(word, own));
+            let of = |set| (0..16).filter(|word| partner(set, *word)).fold(0, |all, word| all | 1 << word);
+            self.all.iter().map(|(_, set)| of(*set)).collect()
         };
-        let (of_left, of_right) = (with(&holds), with(&|b, a| holds(a, b)));
-        self.pairs(one_of, |(l, left), (r, right)| {
-            let decided = Number::decide(cond, width, l, r);
-            for taken in [false, true] {
-                let kept = |side: Set, partners: &[Set], other: Set| {
-                    let partners_of = |word: u64| match taken {
-                        true => partners[word as usize] & other,
-                        false => !partners[word as usize] & other,
-                    };
-                    words(side)
-                        .filter(|word| partners_of(*word) != 0)
-                        .fold(0, |all: Set, word| all | 1 << word)
-                };
-                let exact = (kept(left, &of_left, right), kept(right, &of_right, left));
-                let refined = Number::refine(cond, width, taken, l, r);
+        let ways = [false, true]
+            .map(|taken| (taken, with(&|a, b| holds(a, b) == taken), with(&|b, a| holds(a, b) == taken)));
+        self.pairs(one_of, |left, right| {
+            let ((l, of_left), (r, of_right)) = (&self.all[left], &self.all[right]);
+            let asked = (left + right).is_multiple_of(8);
+            let decided = if asked { Number::decide(cond, width, l, r) } else { None };
+            for (taken, lefts, rights) in &ways {
+                let exact = (of_left & lefts[right], of_right & rights[left]);
+                let refined = Number::refine(cond, width, *taken, l, r);
                 let found = refined.map_or((0, 0), |(l, r)| (set_of(&l), set_of(&r)));
                 let missed = exact.0 & !found.0 != 0 || exact.1 & !found.1 != 0;
                 let lies = decided == Some(!taken) && exact.0 != 0;
