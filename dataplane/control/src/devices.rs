@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use weir_engine::config::{Config, Driver, Interface, Mode, PuntWord, Queues};
 use weir_engine::generation::PortPlan;
@@ -18,9 +19,16 @@ use weir_io::multi::Multi;
 use weir_io::tap::Tap;
 use weir_packet::Umem;
 use weir_sys::device::{DeviceName, Devices as Names};
+use weir_sys::errno;
 
 /// Longest name of a device (`IFNAMSIZ`, less the zero at its end).
 const NAME_MAX: usize = 15;
+
+/// How long a device may still be another's: of a weir that was killed the moment before, whose broker ends a little
+/// after it.
+const RELEASED_WITHIN: Duration = Duration::from_secs(2);
+/// How long to wait before asking again.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// Opens the ports of a configuration.
 pub struct Devices {
@@ -106,7 +114,8 @@ impl Devices {
             Mode::Zerocopy => Some(Way::Native),
             Mode::Generic => Some(Way::Generic),
         };
-        let attached = self.kernel.attach(device, &punt, way).map_err(|error| refused(name, &error))?;
+        let attached = patiently(RELEASED_WITHIN, || self.kernel.attach(device, &punt, way));
+        let attached = attached.map_err(|error| refused(name, &error))?;
         let Attached { ifindex, mac, mtu, .. } = attached;
         if let Some(word) = &attached.word {
             tracing::warn!(interface = name, device, mode = %attached.mode, "{word}");
@@ -318,12 +327,22 @@ fn local_mac(device: &str) -> [u8; 6] {
     [2, a, b, c, d, e]
 }
 
+/// Asks until the answer is another than that somebody else has it, or the time is over.
+fn patiently<T>(limit: Duration, mut ask: impl FnMut() -> Result<T, KernelError>) -> Result<T, KernelError> {
+    let until = Instant::now() + limit;
+    loop {
+        match ask() {
+            Err(error) if error.errno == errno::EBUSY && Instant::now() < until => std::thread::sleep(AGAIN),
+            answer => return answer,
+        }
+    }
+}
+
 /// Whether an error of the kernel may pass by itself: the device is away, down or still being released.
 fn refused(name: &str, error: &KernelError) -> OpenError {
-    use weir_sys::errno::{EBUSY, ENETDOWN, ENODEV, ENXIO};
     let text = error.to_string();
     match error.errno {
-        EBUSY | ENETDOWN | ENODEV | ENXIO => OpenError::passing(name, text),
+        errno::EBUSY | errno::ENETDOWN | errno::ENODEV | errno::ENXIO => OpenError::passing(name, text),
         _ => OpenError::new(name, text),
     }
 }
@@ -347,6 +366,26 @@ mod tests {
         assert_eq!(host_name("a-very-long-interface"), "weir-a-very-lon");
         assert_eq!(local_mac("tap0"), local_mac("tap0"));
         assert!(local_mac("tap0") != local_mac("tap1") && local_mac("tap0")[0] == 2);
+    }
+
+    #[test]
+    fn a_device_that_is_still_taken_is_asked_for_again() {
+        let refusal =
+            |errno| Err(KernelError::of("attaching", "eth0", &std::io::Error::from_raw_os_error(errno)));
+        let mut asked = 0;
+        let freed = patiently(Duration::from_secs(60), || {
+            asked += 1;
+            if asked < 3 { refusal(errno::EBUSY) } else { Ok(asked) }
+        });
+        assert_eq!(freed.unwrap(), 3);
+        let taken = patiently(Duration::from_millis(1), || refusal(errno::EBUSY));
+        assert_eq!(taken.unwrap_err().errno, errno::EBUSY);
+        let mut asked = 0;
+        let gone = patiently(Duration::from_secs(60), || {
+            asked += 1;
+            refusal(errno::ENODEV)
+        });
+        assert!(gone.unwrap_err().errno == errno::ENODEV && asked == 1);
     }
 
     #[test]
