@@ -1,6 +1,7 @@
 //! Limits that a process may raise for itself. Locked memory: a umem is pinned, and counts against `RLIMIT_MEMLOCK` unless `CAP_IPC_LOCK` makes it moot.
 
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 
 use caps::{CapSet, Capability};
 
@@ -47,6 +48,24 @@ pub fn raise_descriptors() -> Option<u64> {
     // SAFETY: the kernel reads `wanted`, which lives here.
     let raised = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &wanted) } == 0;
     Some(if raised { wanted.rlim_cur } else { limit.rlim_cur })
+}
+
+/// Makes the table of descriptors large enough for numbers below this, once and now.
+///
+/// The kernel doubles the table when it is full, and has whoever opens the next one wait until no other thread of the
+/// process can be looking at the old one (`expand_fdtable`, fs/file.c): 10 to 30 ms in which nothing is answered. A
+/// process of one thread waits for nobody.
+pub fn reserve_descriptors(count: u32) -> io::Result<()> {
+    let event = crate::wait::Event::new()?;
+    let last = libc::c_int::try_from(count.saturating_sub(1)).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the call takes no pointer; its answer is checked on the next lines.
+    let high = unsafe { libc::fcntl(event.raw(), libc::F_DUPFD_CLOEXEC, last) };
+    if high < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel made `high` for this call and nobody else has seen it.
+    drop(unsafe { OwnedFd::from_raw_fd(high) });
+    Ok(())
 }
 
 fn locked_memory() -> io::Result<libc::rlimit> {

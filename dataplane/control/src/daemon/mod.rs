@@ -29,6 +29,8 @@ use signals::Why;
 
 /// How long workers and ports may take to end.
 const END: Duration = Duration::from_secs(5);
+/// Descriptors that are there from the start: for every client and for the rest.
+const DESCRIPTORS: u32 = 4096;
 /// Threads for what is asked: quick actions, slow ones, files.
 const THREADS: usize = 24;
 
@@ -111,6 +113,9 @@ pub fn run(path: &Path, options: Options) -> Result<Ended, RunError> {
     let desired = Desired::read(path)?;
     let daemon = desired.config.daemon.clone();
     weir_sys::limits::raise_descriptors();
+    if let Err(error) = weir_sys::limits::reserve_descriptors(DESCRIPTORS) {
+        tracing::warn!(%error, "there are descriptors for fewer clients than there is room for");
+    }
     let policy = Policy::new(socket::own_uid(), &daemon.group, &daemon.group_read);
     let listener = socket::open(options.socket.as_deref().unwrap_or(&daemon.socket), policy.admin)?;
     let scrape = daemon.metrics.map(std::net::TcpListener::bind).transpose();

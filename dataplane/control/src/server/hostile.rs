@@ -107,6 +107,19 @@ fn a_crowd_of_slow_clients_keeps_nobody_waiting() {
 }
 
 #[test]
+fn who_comes_behind_a_crowd_is_answered_soon() {
+    let server = Running::start();
+    server.alive();
+    for _ in 0..3 {
+        let began = Instant::now();
+        let crowd: Vec<UnixStream> = (0..CROWD).map(|_| server.connect()).collect();
+        let came = began.elapsed();
+        println!("{CROWD} clients came within {came:?}; behind them the answer took {:?}", server.alive());
+        drop(crowd);
+    }
+}
+
+#[test]
 fn a_thousand_clients_are_all_answered() {
     let server = Running::start();
     let began = Instant::now();

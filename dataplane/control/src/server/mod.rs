@@ -31,7 +31,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tower::Service;
 
@@ -128,21 +128,34 @@ impl Server {
     }
 
     /// Serves one client beside the others, or says that there is no place.
-    fn welcome(
-        &self,
-        socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        peer: Peer,
-        router: Router,
-    ) {
+    fn welcome(&self, socket: impl Client, peer: Peer, router: Router) {
         match self.table.enter(peer.uid) {
             Some(place) => {
-                tokio::spawn(attend(Guarded::new(socket), peer, place, router, self.stop.clone()));
+                tokio::spawn(listen(socket, peer, place, router, self.stop.clone()));
             }
             None => {
                 tracing::warn!(target: audit::TARGET, uid = peer.uid, pid = ?peer.pid, "refused: too many clients");
                 tokio::spawn(turn_away(socket));
             }
         }
+    }
+}
+
+/// The other end of a connection.
+trait Client: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Waits until it has said something, or has gone.
+    fn speaks(&self) -> impl Future<Output = io::Result<()>> + Send;
+}
+
+impl Client for UnixStream {
+    fn speaks(&self) -> impl Future<Output = io::Result<()>> + Send {
+        self.readable()
+    }
+}
+
+impl Client for TcpStream {
+    fn speaks(&self) -> impl Future<Output = io::Result<()>> + Send {
+        self.readable()
     }
 }
 
@@ -172,9 +185,28 @@ async fn turn_away(mut socket: impl AsyncWrite + Unpin) {
     let _ = tokio::time::timeout(Duration::from_secs(1), socket.write_all(answer.as_bytes())).await;
 }
 
-/// One client, from connecting to the end.
+/// One client, from connecting to the end. Who says nothing costs a place and nothing else: a thousand of them who
+/// come at once are let in before somebody behind them has waited for long.
+async fn listen(
+    socket: impl Client,
+    peer: Peer,
+    place: Place,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+) {
+    let speaks = tokio::select! {
+        said = tokio::time::timeout(HEAD, socket.speaks()) => matches!(said, Ok(Ok(()))),
+        () = place.leave.notified() => false,
+        () = told(&mut stop) => false,
+    };
+    if speaks {
+        Box::pin(attend(Guarded::new(socket), peer, place, router, stop)).await;
+    }
+}
+
+/// One client who speaks, until the end.
 async fn attend(
-    socket: Guarded<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>,
+    socket: Guarded<impl Client>,
     peer: Peer,
     place: Place,
     router: Router,

@@ -48,18 +48,25 @@ impl Policy {
     /// What a user of these groups may do.
     pub fn role(&self, uid: u32, groups: &[u32]) -> Option<Role> {
         let member = |group: Option<u32>| group.is_some_and(|group| groups.contains(&group));
-        if uid == 0 || uid == self.owner || member(self.admin) {
+        if self.rules(uid) || member(self.admin) {
             return Some(Role::Admin);
         }
         member(self.read).then_some(Role::Read)
+    }
+
+    /// Whether a user may do everything, whatever their groups.
+    fn rules(&self, uid: u32) -> bool {
+        uid == 0 || uid == self.owner
     }
 
     /// Who is at the other end. The kernel noted it when they connected: what they have become since does not count.
     pub fn peer(&self, socket: &UnixStream) -> std::io::Result<Peer> {
         let credentials = socket.peer_cred()?;
         let (uid, gid) = (credentials.uid(), credentials.gid());
-        let mut groups = weir_sys::peer::groups(socket.as_fd())?;
-        groups.push(gid);
+        let mut groups = vec![gid];
+        if !self.rules(uid) {
+            groups.append(&mut weir_sys::peer::groups(socket.as_fd())?);
+        }
         Ok(Peer { uid, gid, pid: credentials.pid(), role: self.role(uid, &groups) })
     }
 }

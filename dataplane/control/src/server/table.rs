@@ -24,7 +24,7 @@ pub(super) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.table.lock().places.remove(&self.number);
+        self.table.lock().remove(self.number);
     }
 }
 
@@ -39,6 +39,39 @@ struct Entry {
 struct Places {
     next: u64,
     places: BTreeMap<u64, Entry>,
+    /// How many of them each user has; who has none is not in it.
+    by_user: BTreeMap<u32, usize>,
+}
+
+impl Places {
+    fn of_user(&self, uid: u32) -> usize {
+        self.by_user.get(&uid).copied().unwrap_or(0)
+    }
+
+    fn insert(&mut self, entry: Entry) -> u64 {
+        self.next += 1;
+        *self.by_user.entry(entry.uid).or_default() += 1;
+        self.places.insert(self.next, entry);
+        self.next
+    }
+
+    /// Takes a place back. It may have been given to another already.
+    fn remove(&mut self, number: u64) {
+        let Some(entry) = self.places.remove(&number) else { return };
+        match self.of_user(entry.uid) {
+            0 | 1 => self.by_user.remove(&entry.uid),
+            several => self.by_user.insert(entry.uid, several - 1),
+        };
+    }
+
+    /// The longest connected of those that ask for nothing leaves. `None` when all are being answered.
+    fn send_away(&mut self, whose: impl Fn(u32) -> bool) -> Option<()> {
+        let idle = |(_, entry): &(&u64, &Entry)| !entry.busy.load(Ordering::Relaxed) && whose(entry.uid);
+        let (&number, entry) = self.places.iter().find(idle)?;
+        entry.leave.notify_one();
+        self.remove(number);
+        Some(())
+    }
 }
 
 /// Who is connected.
@@ -60,33 +93,19 @@ impl Table {
     /// when all are being answered.
     pub(super) fn enter(self: &Arc<Self>, uid: u32) -> Option<Place> {
         let mut table = self.lock();
-        let of_user = table.places.values().filter(|entry| entry.uid == uid).count();
-        let crowded = uid != 0 && of_user >= PER_USER_MAX;
+        let crowded = uid != 0 && table.of_user(uid) >= PER_USER_MAX;
         if crowded || table.places.len() >= CLIENTS_MAX {
-            let victim = table
-                .places
-                .iter()
-                .find(|(_, entry)| !entry.busy.load(Ordering::Relaxed) && (entry.uid == uid || !crowded));
-            let (&number, entry) = victim?;
-            entry.leave.notify_one();
-            table.places.remove(&number);
+            table.send_away(|other| other == uid || !crowded)?;
         }
-        table.next += 1;
-        let number = table.next;
         let (busy, leave) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
-        table.places.insert(number, Entry { uid, busy: Arc::clone(&busy), leave: Arc::clone(&leave) });
+        let number = table.insert(Entry { uid, busy: Arc::clone(&busy), leave: Arc::clone(&leave) });
         drop(table);
         Some(Place { table: Arc::clone(self), number, busy, leave })
     }
 
     /// Has the longest idle connection leave: descriptors have run out.
     pub(super) fn make_room(&self) {
-        let mut table = self.lock();
-        let idle = table.places.iter().find(|(_, entry)| !entry.busy.load(Ordering::Relaxed));
-        if let Some((&number, entry)) = idle {
-            entry.leave.notify_one();
-            table.places.remove(&number);
-        }
+        self.lock().send_away(|_| true);
     }
 }
 
@@ -113,6 +132,6 @@ mod tests {
         let places: Vec<_> = (0..2 * PER_USER_MAX).map(|_| table.enter(7).unwrap()).collect();
         assert_eq!(table.len(), PER_USER_MAX + 1);
         drop((root, places));
-        assert_eq!(table.len(), 0);
+        assert!(table.len() == 0 && table.lock().by_user.is_empty());
     }
 }
