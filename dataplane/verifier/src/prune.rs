@@ -6,6 +6,7 @@
 //! own path is an infinite loop; only `may_goto` and callbacks, which count their turns when they run, may
 //! come round, and a path that asked the same iterator for its next number in between.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use weir_ebpf::abi::helper::Helper;
@@ -20,7 +21,7 @@ use crate::relevance::Needs;
 use crate::rule::Rule;
 use crate::stack::Slot;
 use crate::state::{Frame, State};
-use crate::subsume::{Exactness, covers};
+use crate::subsume::{Exactness, Place, covers};
 use crate::value::{Id, Value};
 
 /// What is done with a state at a prune point.
@@ -42,14 +43,26 @@ pub(crate) struct Kept {
     pub(crate) demanded: Roots,
     /// Paths from here that were not walked to their end.
     open: u32,
+    /// Where the state that was compared with it last was found to differ.
+    differed: Cell<Place>,
     hits: u32,
     misses: u32,
+}
+
+/// A kept state in the list of its slot.
+#[derive(Clone, Copy)]
+struct Entry {
+    /// Which.
+    at: usize,
+    /// See [`calls_of`]: states of other call chains are never alike, and to meet one is no sign of a loop
+    /// (`same_callsites`).
+    calls: u64,
 }
 
 /// The states that are kept.
 pub(crate) struct Seen {
     pub(crate) kept: Vec<Kept>,
-    by_slot: Vec<Vec<usize>>,
+    by_slot: Vec<Vec<Entry>>,
     /// The kept state that the path being walked comes from.
     pub(crate) parent: Option<usize>,
     total: u64,
@@ -107,13 +120,22 @@ impl Seen {
         }
     }
 
-    fn keep(&mut self, slot: usize, state: &mut State) {
+    fn keep(&mut self, slot: usize, calls: u64, state: &mut State) {
         let parent = self.parent;
         let (origins, demanded) = (root(state), Roots::NONE);
         let state = state.clone();
-        self.kept.push(Kept { state, parent, origins, demanded, open: 1, hits: 0, misses: 0 });
+        self.kept.push(Kept {
+            state,
+            parent,
+            origins,
+            demanded,
+            open: 1,
+            differed: Cell::default(),
+            hits: 0,
+            misses: 0,
+        });
         let at = self.kept.len() - 1;
-        self.by_slot[slot].push(at);
+        self.by_slot[slot].push(Entry { at, calls });
         self.parent = Some(at);
         self.total += 1;
         self.peak = self.peak.max(self.by_slot[slot].len() as u64);
@@ -189,15 +211,17 @@ impl Explorer<'_> {
         let walked = self.processed() - self.seen.last_processed;
         // The kernel waits for a second jump; to keep more, and longer, walks a fifth less of real programs.
         let mut keep = forced || jumps >= 1 && walked >= 8;
+        let calls = calls_of(&self.state);
         let mut index = 0;
         while index < self.seen.by_slot[slot].len() {
-            let at = self.seen.by_slot[slot][index];
-            let old = &self.seen.kept[at];
-            let new = &self.state;
-            if !same_calls(&old.state, new) {
+            let entry = self.seen.by_slot[slot][index];
+            if entry.calls != calls {
                 index += 1;
                 continue;
             }
+            let at = entry.at;
+            let old = &self.seen.kept[at];
+            let new = &self.state;
             if old.open > 0 && !seeded(Bug::LoopForever) {
                 let turned = may_goto && old.state.may_goto_turns != new.may_goto_turns
                     || counts && old.state.iterator_turns != new.iterator_turns
@@ -205,7 +229,7 @@ impl Explorer<'_> {
                         && old.state.frame().invocation == new.frame().invocation
                         && old.state.frame().turns < new.frame().turns;
                 if turned {
-                    if covers(&old.state, new, Exactness::Covering(Roots::ALL)).is_some() {
+                    if covers(&old.state, new, Exactness::Covering(Roots::ALL), &old.differed).is_some() {
                         self.seen.kept[at].hits += 1;
                         self.seen.demand_round(at);
                         self.note_unwritten(at);
@@ -214,7 +238,7 @@ impl Explorer<'_> {
                 } else if old.state.may_goto_turns == new.may_goto_turns
                     && old.state.callback_turns == new.callback_turns
                     && old.state.iterator_turns == new.iterator_turns
-                    && covers(&old.state, new, Exactness::Same).is_some()
+                    && covers(&old.state, new, Exactness::Same, &old.differed).is_some()
                 {
                     let message = format!("infinite loop detected at insn {slot}");
                     return self.refuse(Rule::InfiniteLoop, message);
@@ -223,7 +247,9 @@ impl Explorer<'_> {
                 if !forced && jumps < 20 && walked < 100 {
                     keep = false;
                 }
-            } else if let Some(roots) = covers(&old.state, new, Exactness::Covering(old.demanded)) {
+            } else if let Some(roots) =
+                covers(&old.state, new, Exactness::Covering(old.demanded), &old.differed)
+            {
                 self.seen.kept[at].hits += 1;
                 self.seen.demand(roots);
                 self.note_unwritten(at);
@@ -244,7 +270,7 @@ impl Explorer<'_> {
             if self.seen.kept.len() >= KEPT_MAX {
                 return self.too_large();
             }
-            self.seen.keep(slot, &mut self.state);
+            self.seen.keep(slot, calls, &mut self.state);
             self.seen.last_jumps = self.jumps;
             self.seen.last_processed = self.processed();
         }
@@ -259,7 +285,7 @@ impl Explorer<'_> {
             return;
         }
         let of_loop = |kept: &Kept| kept.open > 0 && kept.state.turns() < turns;
-        let kept = self.seen.by_slot[self.slot].iter().rev().map(|&at| &self.seen.kept[at]);
+        let kept = self.seen.by_slot[self.slot].iter().rev().map(|entry| &self.seen.kept[entry.at]);
         let Some(old) = kept.into_iter().find(|kept| of_loop(kept)) else { return };
         if old.state.frames.len() != self.state.frames.len() {
             return;
@@ -324,18 +350,19 @@ fn clean_frame(frame: &mut Frame, live: RegSet, needs: &Needs) {
         *value = kept_of(value, live.contains(*reg), needs.numbers.contains(*reg));
     }
     for index in 0..frame.stack.slots().len() {
-        if !slot_is_kept(&frame.stack.slot(index), index, needs) {
+        if !slot_is_kept(frame.stack.slot(index), index, needs) {
             frame.stack.forget_slot(index);
         }
     }
     frame.stack.trim();
 }
 
-/// Whether both stand in the same functions, called from the same places; others are never alike, and to meet
-/// one is no sign of a loop (`same_callsites`).
-fn same_calls(old: &State, new: &State) -> bool {
-    let same = |(old, new): (&Rc<Frame>, &Rc<Frame>)| old.callsite == new.callsite;
-    old.frames.len() == new.frames.len() && old.frames.iter().zip(&new.frames).all(same)
+/// A number for the places that the active functions were called from. Chains may share one by chance; `covers`
+/// tells them apart still.
+fn calls_of(state: &State) -> u64 {
+    let mix =
+        |chain: u64, frame: &Rc<Frame>| (chain ^ frame.callsite as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    state.frames.iter().fold(state.frames.len() as u64, mix)
 }
 
 /// Takes names off numbers that are linked to no other (`clear_singular_ids`).

@@ -167,8 +167,9 @@ impl Stack {
     }
 
     /// A slot by index, whether written or not.
-    pub(crate) fn slot(&self, index: usize) -> Slot {
-        self.slots.get(index).copied().unwrap_or(Slot::EMPTY)
+    pub(crate) fn slot(&self, index: usize) -> &Slot {
+        const NONE: &Slot = &Slot::EMPTY;
+        self.slots.get(index).unwrap_or(NONE)
     }
 
     fn slot_mut(&mut self, index: usize) -> &mut Slot {

@@ -3,6 +3,8 @@
 //! Names (ids) are compared up to renaming: what is tied together in the old state must be tied
 //! together in the new one (`states_equal`, `regsafe`, `check_ids`).
 
+use std::cell::Cell;
+
 use crate::bugs::{Bug, seeded};
 use crate::precision::Roots;
 use crate::stack::{Byte, Object, Slot, Stack, Thing};
@@ -66,12 +68,54 @@ impl Names {
     }
 }
 
+/// A part of a state, where two were found to differ. Likely the next one differs there, too, so it is
+/// looked at first.
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Place {
+    /// A register of a frame.
+    Reg(u8, u8),
+    /// A slot of a frame's stack.
+    Slot(u8, u8),
+    /// Somewhere else, or nothing was compared yet.
+    #[default]
+    Elsewhere,
+}
+
+impl Place {
+    /// Whether the states, which were found to be of one call chain, differ here whatever names stand for.
+    fn differs(self, old: &State, new: &State, names: &mut Names) -> bool {
+        let frames = |frame: u8| old.frames.get(usize::from(frame)).zip(new.frames.get(usize::from(frame)));
+        match self {
+            Place::Reg(frame, reg) => frames(frame).is_some_and(|(old, new)| {
+                let reg = usize::from(reg);
+                !value_covers(&old.regs[reg], &new.regs[reg], names)
+            }),
+            Place::Slot(frame, index) => frames(frame).is_some_and(|(old, new)| {
+                let index = usize::from(index);
+                !slot_covers(old.stack.slot(index), new.stack.slot(index), names)
+            }),
+            Place::Elsewhere => false,
+        }
+    }
+}
+
 /// Whether the old state covers the new one; and if so, the roots of the new one's numbers that it takes.
-pub(crate) fn covers(old: &State, new: &State, exactness: Exactness) -> Option<Roots> {
+/// Where they differed last is looked at first, and noted anew.
+pub(crate) fn covers(
+    old: &State,
+    new: &State,
+    exactness: Exactness,
+    differed: &Cell<Place>,
+) -> Option<Roots> {
     if old.frames.len() != new.frames.len() || old.references.len() != new.references.len() {
         return None;
     }
-    let mut names = Names { pairs: Vec::new(), exactness, roots: Roots::NONE };
+    let names = || Names { pairs: Vec::new(), exactness, roots: Roots::NONE };
+    // With no name given away yet, two that do not agree here do not agree at all.
+    if !seeded(Bug::PruneStack) && differed.get().differs(old, new, &mut names()) {
+        return None;
+    }
+    let mut names = names();
     let references = old.references.iter().zip(&new.references);
     if !references.clone().all(|(o, n)| o.slot == n.slot && names.agree(o.id, n.id)) {
         return None;
@@ -82,20 +126,33 @@ pub(crate) fn covers(old: &State, new: &State, exactness: Exactness) -> Option<R
         _ => return None,
     }
     let skipped = if seeded(Bug::PruneCallers) { old.frames.len() - 1 } else { 0 };
-    let mut frames = old.frames.iter().zip(&new.frames).skip(skipped);
-    let covered = frames.all(|(old, new)| frame_covers(old, new, &mut names));
-    covered.then_some(names.roots)
+    for (index, (old, new)) in old.frames.iter().zip(&new.frames).enumerate().skip(skipped) {
+        if let Err(place) = frame_covers(old, new, index as u8, &mut names) {
+            differed.set(place);
+            return None;
+        }
+    }
+    Some(names.roots)
 }
 
-fn frame_covers(old: &Frame, new: &Frame, names: &mut Names) -> bool {
-    old.function == new.function
+fn frame_covers(old: &Frame, new: &Frame, index: u8, names: &mut Names) -> Result<(), Place> {
+    let alike = old.function == new.function
         && old.callsite == new.callsite
         && old.callback == new.callback
         && old.later == new.later
         // The old one may have taken more turns from here, not fewer.
-        && (old.turns == new.turns || names.covering() && old.turns < new.turns)
-        && old.regs.iter().zip(&new.regs).all(|(old, new)| value_covers(old, new, names))
-        && stack_covers(&old.stack, &new.stack, names)
+        && (old.turns == new.turns || names.covering() && old.turns < new.turns);
+    if !alike {
+        return Err(Place::Elsewhere);
+    }
+    let mut regs = old.regs.iter().zip(&new.regs);
+    if let Some(reg) = regs.position(|(old, new)| !value_covers(old, new, names)) {
+        return Err(Place::Reg(index, reg as u8));
+    }
+    match first_uncovered(&old.stack, &new.stack, names) {
+        Some(slot) => Err(Place::Slot(index, slot as u8)),
+        None => Ok(()),
+    }
 }
 
 fn value_covers(old: &Value, new: &Value, names: &mut Names) -> bool {
@@ -142,12 +199,13 @@ fn pointer_covers(old: &Pointer, new: &Pointer, names: &mut Names) -> bool {
         && names.agree(old.reference, new.reference)
 }
 
-fn stack_covers(old: &Stack, new: &Stack, names: &mut Names) -> bool {
+/// The first slot of the old stack that does not cover that of the new one.
+fn first_uncovered(old: &Stack, new: &Stack, names: &mut Names) -> Option<usize> {
     if seeded(Bug::PruneStack) {
-        return true;
+        return None;
     }
     let depth = old.slots().len().max(new.slots().len());
-    (0..depth).all(|index| slot_covers(&old.slot(index), &new.slot(index), names))
+    (0..depth).find(|&index| !slot_covers(old.slot(index), new.slot(index), names))
 }
 
 /// Whether objects are alike. An iterator is only like itself: a path that comes back to one it began anew
