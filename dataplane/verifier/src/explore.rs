@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use weir_ebpf::Program;
 use weir_ebpf::isa::{Insn, Reg};
 
+use crate::budget::{Deadline, bytes_of};
 use crate::facts::Facts;
 use crate::lint::Lint;
 use crate::liveness::{Liveness, reads};
@@ -58,6 +59,7 @@ pub(crate) struct Ground<'a> {
     pub(crate) liveness: &'a Liveness,
     pub(crate) relevance: &'a Relevance,
     pub(crate) options: &'a Options,
+    pub(crate) deadline: Option<Deadline>,
 }
 
 /// A walk over a program.
@@ -94,6 +96,9 @@ pub(crate) struct Explorer<'a> {
     /// The slots of the path being walked, from the entry: where a refused value came from.
     pub(crate) trail: Vec<u32>,
     pending: Vec<Pending>,
+    /// What their states take at most.
+    pub(crate) pending_bytes: u64,
+    pub(crate) deadline: Option<Deadline>,
     ids: Id,
     processed: u64,
     pub(crate) jumps: u64,
@@ -102,7 +107,7 @@ pub(crate) struct Explorer<'a> {
 impl<'a> Explorer<'a> {
     /// A walk that stands at the entry.
     pub(crate) fn new(ground: &Ground<'a>, careful: bool) -> Self {
-        let Ground { program, shape, liveness, relevance, options } = *ground;
+        let Ground { program, shape, liveness, relevance, options, deadline } = *ground;
         let mut facts = Facts::default();
         facts.insns.resize(program.insns.len(), Default::default());
         facts.functions.resize(shape.functions.len(), Default::default());
@@ -127,6 +132,8 @@ impl<'a> Explorer<'a> {
             lints: Vec::new(),
             trail: Vec::new(),
             pending: Vec::new(),
+            pending_bytes: 0,
+            deadline,
             ids: 0,
             processed: 0,
             jumps: 0,
@@ -144,6 +151,7 @@ impl<'a> Explorer<'a> {
             let Some(next) = self.pending.pop() else {
                 return Ok(());
             };
+            self.pending_bytes -= bytes_of(&next.state);
             (self.slot, self.state, from) = (next.slot, next.state, Some(next.from));
             self.seen.parent = next.parent;
             // Paths are taken up last first, so that what was walked since lies behind this.
@@ -155,9 +163,7 @@ impl<'a> Explorer<'a> {
     fn walk_path(&mut self) -> Check {
         loop {
             self.processed += 1;
-            if self.processed > self.options.insns_max {
-                return self.too_large();
-            }
+            self.within_budget()?;
             if self.options.prune && self.shape.prune_points[self.slot] {
                 match self.visit()? {
                     Visit::Known => {
@@ -253,16 +259,6 @@ impl<'a> Explorer<'a> {
         Ok(Step::To(self.slot + 1))
     }
 
-    /// The budget is used up; the help says where most of it went.
-    pub(crate) fn too_large<T>(&self) -> Check<T> {
-        let message = format!("BPF program is too large. Processed {} insn", self.processed);
-        let mut reject = Reject::new(self.slot, Rule::TooLarge, message);
-        reject.help = self.seen.busiest().map(|(slot, states)| {
-            format!("most states ({states}) meet at insn {slot}: keep less that differs alive there, or bound the loop")
-        });
-        Err(Box::new(reject))
-    }
-
     fn goto(&mut self, off: i64) -> Step {
         self.jumps += 1;
         Step::To((self.slot as i64 + 1 + off) as usize)
@@ -275,6 +271,7 @@ impl<'a> Explorer<'a> {
             return self.refuse(Rule::TooManyBranches, message);
         }
         let parent = self.seen.fork();
+        self.pending_bytes += bytes_of(&state);
         self.pending.push(Pending { slot, from: self.slot, state, parent, trail: self.trail.len() });
         Ok(())
     }
@@ -300,7 +297,12 @@ impl<'a> Explorer<'a> {
 
     /// What the walk took so far.
     pub(crate) fn stats(&self) -> Stats {
-        Stats { processed: self.processed, states: self.seen.total(), peak_states: self.seen.peak() }
+        Stats {
+            processed: self.processed,
+            states: self.seen.total(),
+            peak_states: self.seen.peak(),
+            peak_bytes: self.seen.peak_bytes(),
+        }
     }
 
     pub(crate) fn processed(&self) -> u64 {

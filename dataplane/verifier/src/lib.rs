@@ -22,6 +22,7 @@
 //!   kernel refuses are accepted.
 #![forbid(unsafe_code)]
 
+mod budget;
 mod bugs;
 mod compat;
 mod depth;
@@ -48,6 +49,7 @@ mod value;
 
 use std::sync::Arc;
 
+use budget::Deadline;
 use explore::{Explorer, Ground};
 /// Deliberate bugs that a test can turn on.
 #[cfg(feature = "mutants")]
@@ -55,6 +57,7 @@ pub mod mutant {
     pub use crate::bugs::{Bug, CLASSES, with};
 }
 
+pub use budget::TimeLimit;
 pub use facts::{Access, Facts};
 pub use lint::Lint;
 use liveness::Liveness;
@@ -78,7 +81,7 @@ pub struct Verified {
 }
 
 /// How to verify.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Cuts off paths that reach a state already proven safe. Without it most loops are too large.
     pub prune: bool,
@@ -88,11 +91,22 @@ pub struct Options {
     pub log_level: u8,
     /// Most instructions to walk, repeats counted (`BPF_COMPLEXITY_LIMIT_INSNS`).
     pub insns_max: u64,
+    /// Most bytes for the states that others are compared with.
+    pub memory_max: u64,
+    /// How long it may take; `None` for as long as the other limits let it.
+    pub time: Option<TimeLimit>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { prune: true, record_states: false, log_level: 0, insns_max: 1_000_000 }
+        Self {
+            prune: true,
+            record_states: false,
+            log_level: 0,
+            insns_max: 1_000_000,
+            memory_max: 512 << 20,
+            time: None,
+        }
     }
 }
 
@@ -119,14 +133,16 @@ struct Proof {
 /// Walks the program, forgetting what looks as if it did not matter; if that fails, once more with
 /// everything kept. Forgetting is sound, so the first yes is good; only the second no is.
 fn prove(program: &Program, options: &Options) -> Result<Proof, Box<Reject>> {
+    let deadline = options.time.map(Deadline::new);
     let shape = shape::check(program)?;
     let liveness = Liveness::of(program, &shape);
     let relevance = Relevance::of(program, &shape, &liveness);
-    let ground = Ground { program, shape: &shape, liveness: &liveness, relevance: &relevance, options };
+    let (shape, liveness, relevance) = (&shape, &liveness, &relevance);
+    let ground = Ground { program, shape, liveness, relevance, options, deadline };
     let first = walk(&ground, false);
     match first {
-        Err(refused) if options.prune && refused.rule != Rule::TooLarge => match walk(&ground, true) {
-            Err(again) if again.rule == Rule::TooLarge => Err(refused),
+        Err(refused) if options.prune && !refused.rule.is_budget() => match walk(&ground, true) {
+            Err(again) if again.rule.is_budget() => Err(refused),
             second => second,
         },
         first => first,
@@ -162,6 +178,8 @@ pub struct Stats {
     pub states: u64,
     /// The most states kept for one instruction.
     pub peak_states: u64,
+    /// The most bytes that kept states took.
+    pub peak_bytes: u64,
 }
 
 impl Verified {

@@ -13,6 +13,7 @@ use weir_ebpf::abi::helper::Helper;
 use weir_ebpf::abi::kfunc::Kfunc;
 use weir_ebpf::isa::{Insn, Reg};
 
+use crate::budget::bytes_of;
 use crate::bugs::{Bug, seeded};
 use crate::explore::{Check, Explorer};
 use crate::facts::RegSet;
@@ -67,6 +68,9 @@ pub(crate) struct Seen {
     pub(crate) parent: Option<usize>,
     total: u64,
     peak: u64,
+    /// What the kept states take, and the most that they took.
+    bytes: u64,
+    peak_bytes: u64,
     /// Counters when the last state was kept.
     last_jumps: u64,
     last_processed: u64,
@@ -80,6 +84,8 @@ impl Seen {
             parent: None,
             total: 0,
             peak: 0,
+            bytes: 0,
+            peak_bytes: 0,
             last_jumps: 0,
             last_processed: 0,
         }
@@ -93,6 +99,16 @@ impl Seen {
     /// The most states kept for one slot at a time.
     pub(crate) fn peak(&self) -> u64 {
         self.peak
+    }
+
+    /// Bytes that the kept states take.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The most bytes that they took.
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        self.peak_bytes
     }
 
     /// The slot with the most states, for the message of a program too large.
@@ -124,6 +140,8 @@ impl Seen {
         let parent = self.parent;
         let (origins, demanded) = (root(state), Roots::NONE);
         let state = state.clone();
+        self.bytes += bytes_of(&state) + (size_of::<Kept>() + origins.len() * size_of::<Roots>()) as u64;
+        self.peak_bytes = self.peak_bytes.max(self.bytes);
         self.kept.push(Kept {
             state,
             parent,
@@ -260,6 +278,7 @@ impl Explorer<'_> {
             let patience = if forced && old.open > 0 { 64 } else { 8 };
             if old.misses > old.hits * patience + patience {
                 // Its place in the chain of parents stays; the state itself is not needed.
+                self.seen.bytes -= bytes_of(&old.state) - size_of::<State>() as u64;
                 old.state.frames = Vec::new();
                 self.seen.by_slot[slot].swap_remove(index);
             } else {
@@ -267,9 +286,6 @@ impl Explorer<'_> {
             }
         }
         if keep {
-            if self.seen.kept.len() >= KEPT_MAX {
-                return self.too_large();
-            }
             self.seen.keep(slot, calls, &mut self.state);
             self.seen.last_jumps = self.jumps;
             self.seen.last_processed = self.processed();
@@ -303,9 +319,6 @@ impl Explorer<'_> {
         }
     }
 }
-
-/// Most states kept over a walk; a bound on memory, far above what the walk's own limit lets be.
-const KEPT_MAX: usize = 400_000;
 
 /// Turns of a counted loop before numbers are let go of.
 const WIDEN_AFTER: u32 = 8;

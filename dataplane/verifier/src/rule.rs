@@ -155,6 +155,10 @@ rules! {
         "Each turn of a loop changes something that its condition sees.", "infinite loop detected at insn %d";
     TooLarge = "too-large", "too much to prove",
         "Proving takes at most a million instructions walked.", "BPF program is too large. Processed %d insn";
+    TooMuchMemory = "too-much-memory", "too many states to keep",
+        "What is kept of a program while it is proven stays within the memory given for it.", "";
+    TooSlow = "too-slow", "too long to prove",
+        "Proving a program ends within the time given for it.", "";
     TooManyBranches = "too-many-branches", "too many branches wait",
         "At most 8192 branches wait to be explored.", "The sequence of %d jumps is too complex.";
     LegacyPacket = "legacy-packet", "legacy packet access where it is not offered",

@@ -1,12 +1,13 @@
-//! Programs made to keep a verifier busy: each is answered, by name, within the budget of instructions, and with
-//! a stack and a memory that do not grow with the program.
+//! Programs made to keep a verifier busy: each is answered, by name, within the budget of instructions, memory
+//! and time, and with a stack that does not grow with the program.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weir_ebpf::isa::{AluOp, Cond, Insn, Reg, Source, Width};
+use weir_ebpf::isa::{AluOp, Cond, Insn, Reg, Size, Source, Width};
 use weir_ebpf::{Program, ProgramType};
-use weir_verifier::{Options, Rule, verify};
+use weir_verifier::{Options, Reject, Rule, TimeLimit, verify};
 
 const W: Width = Width::W64;
 
@@ -44,6 +45,11 @@ fn paths_that_double_are_cut_off_by_the_budget() {
     insns.extend([mov(Reg::R0, 0), branch(Cond::Eq, Reg::R6, 0x1234_5678, 0), Insn::Exit]);
     assert!(matches!(answer(insns), None | Some(Rule::TooLarge)));
     // And where each bit decides by itself, there is no way round the paths.
+    assert_eq!(answer(doubling()), Some(Rule::TooLarge));
+}
+
+/// Thirty bits that chance sets, and each of them decides.
+fn doubling() -> Vec<Insn> {
     let mut insns = vec![mov(Reg::R6, 0)];
     for bit in 0..30 {
         insns.extend([RANDOM, branch(Cond::Eq, Reg::R0, 0, 1), alu(AluOp::Or, Reg::R6, 1 << bit)]);
@@ -52,7 +58,52 @@ fn paths_that_double_are_cut_off_by_the_budget() {
         insns.push(branch(Cond::Set, Reg::R6, 1 << bit, 0));
     }
     insns.extend([mov(Reg::R0, 0), Insn::Exit]);
-    assert_eq!(answer(insns), Some(Rule::TooLarge));
+    insns
+}
+
+fn refusal(insns: Vec<Insn>, options: &Options) -> Reject {
+    let program = Program::from_insns("busy", ProgramType::Xdp, insns);
+    *verify(Arc::new(program), options).expect_err("it was made to be too much")
+}
+
+#[test]
+fn states_are_kept_within_the_memory_given() {
+    // A full stack that is read at the end, so that every state holds all of it.
+    let spill =
+        |slot: i16| Insn::Store { size: Size::DW, base: Reg::R10, off: -8 * slot, src: Source::Reg(Reg::R1) };
+    let fill = |slot: i16| Insn::Load {
+        size: Size::DW,
+        signed: false,
+        dst: Reg::R2,
+        base: Reg::R10,
+        off: -8 * slot,
+    };
+    let mut insns: Vec<Insn> = (1..=64).map(spill).collect();
+    insns.extend(doubling());
+    let end = insns.len() - 2;
+    insns.splice(end..end, (1..=64).map(fill));
+    let reject = refusal(insns.clone(), &Options { memory_max: 8 << 20, ..Options::default() });
+    assert_eq!(reject.rule, Rule::TooMuchMemory, "{}", reject.message);
+    assert!(reject.message.starts_with("the states to compare with take more than 8 MiB after "));
+    assert!(reject.help.unwrap_or_default().contains(") meet at insn "));
+    // Less than twice the limit was ever held: it is looked at after each instruction.
+    assert!(reject.stats.peak_bytes < 9 << 20, "{}", reject.stats.peak_bytes);
+    let reject = refusal(insns, &Options::default());
+    assert!(matches!(reject.rule, Rule::TooLarge | Rule::TooMuchMemory), "{}", reject.message);
+}
+
+#[test]
+fn proving_ends_within_the_time_given() {
+    thread_local!(static NOW: Cell<u64> = const { Cell::new(0) });
+    fn clock() -> Duration {
+        NOW.set(NOW.get() + 1);
+        Duration::from_millis(NOW.get())
+    }
+    let time = Some(TimeLimit { limit: Duration::from_millis(100), clock });
+    let reject = refusal(doubling(), &Options { time, ..Options::default() });
+    assert_eq!(reject.rule, Rule::TooSlow, "{}", reject.message);
+    assert_eq!(reject.message, "not proven within 100ms, after 6464 insns");
+    assert!(reject.help.unwrap_or_default().starts_with("most states ("));
 }
 
 #[test]
