@@ -1,10 +1,13 @@
-//! What undefined symbols stand for: the kernel's configuration, kernel symbols, kernel functions.
+//! What undefined symbols stand for: the kernel's configuration, kernel symbols, kernel functions, constants.
 //!
 //! weir is no kernel, so a kernel symbol is absent but for the kernel functions that it has itself
 //! (`weir_ebpf::abi::Kfunc`): a weak one reads as 0 (and a call of a weak function cannot be reached by a
 //! sound program), a strong one is refused by name.
+//!
+//! A name that stands in no declaration was made up in inline assembly (`%0 = LIMIT ll`): a constant that the
+//! loader fills in, as cilium/ebpf and DataDog's ebpf-manager do. It is 0 until it is set as a global.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use weir_ebpf::MapSpec;
@@ -14,7 +17,7 @@ use weir_ebpf::program::Initial;
 
 use crate::btf::{Btf, Kind};
 use crate::config::{KernelConfig, Taken, answer};
-use crate::elf::Elf;
+use crate::elf::{Elf, SymbolKind};
 use crate::error::Fault;
 use crate::maps::{Declared, MapBtf};
 
@@ -39,6 +42,8 @@ pub(crate) enum Extern {
     },
     /// A kernel function that weir has.
     Kfunc(Kfunc),
+    /// A constant of inline assembly, by index.
+    Constant(usize),
     /// A weak symbol that nobody defines.
     Absent,
     /// A strong one.
@@ -54,6 +59,8 @@ pub(crate) fn externs(
 ) -> HashMap<String, Extern> {
     let mut externs = HashMap::new();
     let variables = btf.map(config_variables).unwrap_or_default();
+    let declared = btf.map(declarations).unwrap_or_default();
+    let mut constants = 0;
     let config = config.filter(|_| !variables.is_empty()).map(|ask| ask()).unwrap_or_default();
     let mut data = Vec::new();
     for symbol in elf.symbols.iter().filter(|symbol| symbol.undefined && !symbol.name.is_empty()) {
@@ -72,6 +79,10 @@ pub(crate) fn externs(
             None => match Kfunc::named(symbol.name) {
                 Some(kfunc) => Extern::Kfunc(kfunc),
                 None if symbol.weak => Extern::Absent,
+                None if symbol.kind == SymbolKind::None && !declared.contains(symbol.name) => {
+                    constants += 1;
+                    Extern::Constant(constants - 1)
+                }
                 None => Extern::Unknown,
             },
         };
@@ -96,6 +107,13 @@ pub(crate) fn externs(
         });
     }
     externs
+}
+
+/// The names of all variables and functions that have types.
+fn declarations(btf: &Btf) -> HashSet<&str> {
+    let named =
+        btf.iter().filter(|(_, found)| matches!(found.kind, Kind::Variable { .. } | Kind::Function { .. }));
+    named.map(|(_, found)| btf.text(found.name)).collect()
 }
 
 /// Bytes of each variable of `.kconfig` and what it takes, by name. Nothing there is longer than a path.

@@ -41,6 +41,28 @@ impl<'v> From<&'v [u8]> for Global<'v> {
     }
 }
 
+/// What a name that takes a value stands for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    /// A variable.
+    Variable(Variable),
+    /// A constant of inline assembly, by index.
+    Constant(usize),
+}
+
+impl Place {
+    /// Its bytes.
+    pub(crate) fn size(self) -> u32 {
+        match self {
+            Place::Variable(variable) => variable.size,
+            Place::Constant(_) => CONSTANT_BYTES,
+        }
+    }
+}
+
+/// Bytes of a constant of inline assembly: what a 64-bit load holds.
+pub(crate) const CONSTANT_BYTES: u32 = 8;
+
 /// Where a global variable is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Variable {

@@ -175,6 +175,11 @@ fn apply(
             linked.raw[slot].imm = kfunc as i32;
             linked.raw[second].imm = 0;
         }
+        Target::Constant(constant) => {
+            let value = object.constants[constant];
+            linked.raw[slot].src = 0;
+            (linked.raw[slot].imm, linked.raw[second].imm) = (value as i32, (value >> 32) as i32);
+        }
         Target::Absent if insn.code == CALL => {
             linked.raw[slot].src = 0;
             linked.raw[slot].off = 0;

@@ -12,9 +12,9 @@ use crate::btf::Btf;
 use crate::config::KernelConfig;
 use crate::elf::Elf;
 use crate::error::{Fault, ObjectError};
-use crate::externs::externs;
+use crate::externs::{Extern, externs};
 use crate::functions::{Code, Functions, functions};
-use crate::globals::{Global, Variable};
+use crate::globals::{CONSTANT_BYTES, Global, Place, Variable};
 use crate::lines::{Lines, lines};
 use crate::link::link;
 use crate::maps::{Declared, MapBtf, data_maps, declared_maps, initial_values, legacy_maps, patched};
@@ -75,7 +75,9 @@ pub struct Object {
     index: Vec<Option<u32>>,
     maps: Vec<Arc<MapSpec>>,
     unsupported: Vec<UnsupportedMap>,
-    variables: HashMap<String, Variable>,
+    variables: HashMap<String, Place>,
+    /// Values of the constants of inline assembly.
+    pub(crate) constants: Vec<u64>,
     btf: Option<Arc<Btf>>,
     license: String,
 }
@@ -122,6 +124,7 @@ impl Object {
             sections: elf.sections.iter().map(|section| section.name.to_owned()).collect(),
             lines: btf.as_ref().map(|btf| lines(btf, &ext.lines)).unwrap_or_default(),
             variables: variables(&elf, &declared, &externs),
+            constants: vec![0; externs.values().filter(|found| matches!(found, Extern::Constant(_))).count()],
             license: license(&elf),
             index: Vec::new(),
             maps: Vec::new(),
@@ -271,10 +274,14 @@ impl Object {
         }
     }
 
-    /// Gives a global variable its first value. Programs taken before keep the old one.
+    /// Gives a global variable its first value, or a constant of inline assembly its value. Programs taken before
+    /// keep the old one.
     pub fn set_global<'v>(&mut self, name: &str, value: impl Into<Global<'v>>) -> Result<(), ObjectError> {
         let no_global = || ObjectError::at("", None, Fault::NoGlobal { name: name.to_owned() });
-        let variable = *self.variables.get(name).ok_or_else(no_global)?;
+        let variable = match *self.variables.get(name).ok_or_else(no_global)? {
+            Place::Variable(variable) => variable,
+            Place::Constant(constant) => return self.set_constant(constant, name, value.into()),
+        };
         let section = self.declared[variable.map].name.clone();
         let at = |fault| ObjectError::at(&section, u64::from(variable.offset), fault);
         let bytes = value.into().fit(name, variable.size).map_err(at)?;
@@ -287,6 +294,14 @@ impl Object {
         if variable.external {
             self.answer(name, variable);
         }
+        Ok(())
+    }
+
+    fn set_constant(&mut self, constant: usize, name: &str, value: Global<'_>) -> Result<(), ObjectError> {
+        let bytes = value.fit(name, CONSTANT_BYTES).map_err(|fault| ObjectError::at("", None, fault))?;
+        let mut number = [0; CONSTANT_BYTES as usize];
+        number[..bytes.len()].copy_from_slice(&bytes);
+        self.constants[constant] = u64::from_le_bytes(number);
         Ok(())
     }
 
@@ -304,7 +319,7 @@ impl Object {
 
     /// The names of the global variables that [`Object::set_global`] takes, and their bytes.
     pub fn globals(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.variables.iter().map(|(name, variable)| (name.as_str(), variable.size))
+        self.variables.iter().map(|(name, place)| (name.as_str(), place.size()))
     }
 
     /// Lets instructions that name this extern of the configuration have it.

@@ -10,7 +10,7 @@ use crate::elf::{Elf, Section, SymbolKind};
 use crate::error::ObjectError;
 use crate::externs::Extern;
 use crate::functions::{Code, Functions};
-use crate::globals::Variable;
+use crate::globals::{Place, Variable};
 use crate::maps::{Declared, numbered};
 use crate::object::ProgramEntry;
 use crate::section::{Attach, SectionKind, autoload, data_kind, section_kind};
@@ -109,12 +109,12 @@ pub(crate) fn programs(elf: &Elf<'_>, functions: &Functions) -> Vec<ProgramEntry
     programs
 }
 
-/// Global variables by name, with their places in the maps.
+/// Global variables by name, with their places in the maps, and constants of inline assembly.
 pub(crate) fn variables(
     elf: &Elf<'_>,
     declared: &[Declared],
     externs: &HashMap<String, Extern>,
-) -> HashMap<String, Variable> {
+) -> HashMap<String, Place> {
     let data = declared.iter().enumerate().filter(|(_, map)| map.values_at.is_none() && map.offset == 0);
     let data = data.filter(|(_, map)| {
         let section = elf.sections.get(map.section);
@@ -130,14 +130,18 @@ pub(crate) fn variables(
         };
         let variable = Variable { map, offset, size, external: false };
         if symbol.global || !variables.contains_key(symbol.name) {
-            variables.insert(symbol.name.to_owned(), variable);
+            variables.insert(symbol.name.to_owned(), Place::Variable(variable));
         }
     }
     for (name, meaning) in externs {
-        if let Extern::Config { map, offset, size, .. } = meaning {
-            let variable = Variable { map: *map, offset: *offset, size: *size, external: true };
-            variables.insert(name.clone(), variable);
-        }
+        let place = match meaning {
+            Extern::Config { map, offset, size, .. } => {
+                Place::Variable(Variable { map: *map, offset: *offset, size: *size, external: true })
+            }
+            Extern::Constant(constant) => Place::Constant(*constant),
+            Extern::Kfunc(_) | Extern::Absent | Extern::Unknown => continue,
+        };
+        variables.insert(name.clone(), place);
     }
     variables
 }

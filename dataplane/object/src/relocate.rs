@@ -34,6 +34,8 @@ pub(crate) enum Target {
     Function(usize),
     /// A kernel function that weir has: not 0 as an address.
     Kfunc(Kfunc),
+    /// A constant of inline assembly, by index.
+    Constant(usize),
     /// An absent symbol: 0 as an address, an impossible helper as a call.
     Absent,
 }
@@ -163,7 +165,10 @@ impl<'a> Names<'a> {
 
     fn external(&self, name: &str, called: bool) -> Result<Target, Fault> {
         match self.externs.get(name) {
-            Some(Extern::Config { known: false, .. } | Extern::Unknown) | None => Err(unknown(name, called)),
+            Some(Extern::Constant(constant)) if !called => Ok(Target::Constant(*constant)),
+            Some(Extern::Config { known: false, .. } | Extern::Constant(_) | Extern::Unknown) | None => {
+                Err(unknown(name, called))
+            }
             Some(Extern::Config { map, offset, .. }) => Ok(Target::Value { map: *map, offset: *offset }),
             Some(Extern::Kfunc(kfunc)) => Ok(Target::Kfunc(*kfunc)),
             Some(Extern::Absent) => Ok(Target::Absent),

@@ -5,6 +5,7 @@ mod support;
 use std::process::Command;
 
 use support::{compile, compile_text, corpus};
+use weir_ebpf::isa::{Imm64, Insn};
 use weir_ebpf::program::Initial;
 use weir_object::{Object, Options};
 
@@ -119,6 +120,56 @@ fn the_configuration_can_be_answered() {
         object.program("strong_config").expect_err("not known yet");
         object.set_global("CONFIG_NR_CPUS", 8u32).expect("an extern");
         object.program("strong_config").unwrap_or_else(|error| panic!("{clang}: {error}"));
+    }
+}
+
+/// Constants that only inline assembly names, as loaders of Go projects patch them.
+const CONSTANTS: &str = r#"
+    #include <linux/bpf.h>
+    #include <bpf/bpf_helpers.h>
+    #define CONSTANT(name) ({ __u64 value; asm("%0 = " #name " ll" : "=r"(value)); value; })
+    struct {
+        __uint(type, BPF_MAP_TYPE_ARRAY);
+        __uint(max_entries, 1);
+        __type(key, __u32);
+        __type(value, __u64);
+        __uint(pinning, 100);
+    } shared SEC(".maps");
+    extern int nobody;
+    SEC("xdp") int entry(struct xdp_md *ctx) {
+        __u32 key = 0;
+        __u64 *value = bpf_map_lookup_elem(&shared, &key);
+        if (value) *value = CONSTANT(limit);
+        return CONSTANT(action);
+    }
+    SEC("xdp") int missing(struct xdp_md *ctx) { return nobody; }
+    char _license[] SEC("license") = "GPL";
+"#;
+
+#[test]
+fn constants_of_inline_assembly_are_0_until_set() {
+    for (clang, bytes) in compile_text("constants", CONSTANTS) {
+        let mut object = Object::parse(&bytes).expect("an object");
+        let constants = |object: &Object| -> Vec<u64> {
+            let program = object.program("entry").unwrap_or_else(|error| panic!("{clang}: {error}"));
+            let wide = program.insns.iter().filter_map(|insn| match insn {
+                Insn::LoadImm64 { value: Imm64::Value(value), .. } => Some(*value),
+                _ => None,
+            });
+            wide.collect()
+        };
+        assert_eq!(constants(&object), [0, 0], "{clang}");
+        object.set_global("action", 2u32).expect("a constant");
+        object.set_global("limit", -1i64).expect("a constant");
+        assert_eq!(constants(&object), [u64::MAX, 2], "{clang}");
+        assert!(object.globals().any(|named| named == ("limit", 8)), "{clang}");
+        let error = object.set_global("limit", &[0u8; 9][..]).expect_err("too long").to_string();
+        assert!(error.contains("takes 8 bytes, not 9 bytes"), "{clang}: {error}");
+        // What C declares, it does not mean for a loader to make up.
+        let error = object.program("missing").expect_err("no such variable").to_string();
+        assert!(error.contains("extern `nobody` is not defined here"), "{clang}: {error}");
+        // A pinning of a loader's own is one by name.
+        assert!(object.maps().iter().any(|spec| spec.name == "shared" && spec.pinned), "{clang}");
     }
 }
 

@@ -118,11 +118,13 @@ fn read(btf: &Btf, map: &str, composite: &Composite, inner: bool) -> Result<Defi
                 into.pinned = match number()? {
                     // 16 is Cilium's own: pinned by its loader, made anew with each load.
                     0 | 16 => false,
-                    1 if !inner => true,
-                    other => {
-                        let found = format!("pinning {other}");
-                        return Err(wrong(map, &found, "LIBBPF_PIN_NONE (0) or LIBBPF_PIN_BY_NAME (1)"));
+                    other if inner => {
+                        let found = format!("pinning {other} of an inner map");
+                        return Err(wrong(map, &found, "none: inner maps are not pinned"));
                     }
+                    // LIBBPF_PIN_BY_NAME (1), and numbers that loaders made up, such as OpenTelemetry's 100: all
+                    // mean that objects share the map by its name.
+                    _ => true,
                 }
             }
             "map_extra" => into.extra = long(btf, map, member)?,
