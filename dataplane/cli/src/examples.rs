@@ -12,6 +12,7 @@ To begin with:
 pub(crate) const CHECK: &str = "Examples:
   weir check prog.bpf.o
   weir check prog.bpf.o --prog ingress --log-level 2
+  weir check huge.bpf.o --insns-max 10000000 --memory-max 4096 --time-max 600
   weir check --explain packet-past-end";
 
 pub(crate) const EXEC: &str = "Examples:

@@ -23,6 +23,7 @@ pub mod mapview;
 pub mod migrate;
 pub mod observe;
 pub mod pipeline;
+pub mod proof;
 pub mod reason;
 pub mod replay;
 pub mod report;

@@ -301,8 +301,12 @@ impl Loader<'_> {
 
     fn prove(&self, program: Arc<Program>) -> Result<Verified, LoadError> {
         let (name, kind) = (program.name.clone(), program.kind);
-        weir_verifier::verify(program, &weir_verifier::Options::default())
-            .map_err(|reject| LoadError::Rejected { path: self.path.to_owned(), program: name, kind, reject })
+        weir_verifier::verify(program, &crate::proof::options()).map_err(|reject| LoadError::Rejected {
+            path: self.path.to_owned(),
+            program: name,
+            kind,
+            reject,
+        })
     }
 
     fn create_maps(&self, object: &Object) -> Result<Vec<Arc<Map>>, LoadError> {

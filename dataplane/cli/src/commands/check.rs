@@ -1,13 +1,14 @@
 //! `weir check`: proves programs, or says why not. Needs no root and no kernel.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use clap::Args;
 use serde::Serialize;
 use weir_ebpf::Program;
 use weir_ebpf::program::Line;
+use weir_engine::proof;
 use weir_verifier::{Options, Rule};
 
 use crate::exit::{Code, Done, Failure};
@@ -22,9 +23,34 @@ pub(crate) struct Arguments {
     /// The verifier's log in the kernel's format: 1 at branches, 2 at every instruction
     #[arg(long, value_name = "LEVEL", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     log_level: u8,
+    #[command(flatten)]
+    budget: Budget,
     /// What a rule asks for, by its name; `list` for all of them
     #[arg(long, value_name = "RULE", conflicts_with = "objects")]
     explain: Option<String>,
+}
+
+/// What proving one program may take.
+#[derive(Args)]
+struct Budget {
+    /// Most instructions to walk, repeats counted
+    #[arg(long, value_name = "N", default_value_t = Options::default().insns_max)]
+    insns_max: u64,
+    /// Most memory for the states to compare with
+    #[arg(long, value_name = "MIB", default_value_t = Options::default().memory_max >> 20)]
+    memory_max: u64,
+    /// Longest time
+    #[arg(long, value_name = "SECONDS", default_value_t = proof::TIME_MAX.as_secs())]
+    time_max: u64,
+}
+
+impl Arguments {
+    fn options(&self) -> Options {
+        let Budget { insns_max, memory_max, time_max } = self.budget;
+        let time = Some(proof::within(Duration::from_secs(time_max)));
+        let memory_max = memory_max.saturating_mul(1 << 20);
+        Options { log_level: self.log_level, insns_max, memory_max, time, ..Options::default() }
+    }
 }
 
 /// What the verifier said of one program.
@@ -116,7 +142,7 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Done {
     for source in arguments.source.read()? {
         let file = source.path.display().to_string();
         let others = source.others.clone();
-        let mut checked = check(source, arguments.log_level, output);
+        let mut checked = check(source, &arguments.options(), output);
         let rejected = checked.iter().filter(|answer| answer.verdict == "reject").count();
         accepted += checked.len() - rejected;
         if !output.is_json() {
@@ -141,7 +167,7 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> Done {
     Ok(if refused > 0 || accepted == 0 { Code::Rejected } else { Code::Ok })
 }
 
-fn check(source: Source, log_level: u8, output: &Output) -> Vec<Answer> {
+fn check(source: Source, options: &Options, output: &Output) -> Vec<Answer> {
     let file = source.path.display().to_string();
     let programs = source.programs.into_iter();
     programs
@@ -152,17 +178,17 @@ fn check(source: Source, log_level: u8, output: &Output) -> Vec<Answer> {
                     answer.message = sentence(&error);
                     answer.text = answer.message.clone();
                 }
-                Ok(program) => prove(&mut answer, program, log_level, output),
+                Ok(program) => prove(&mut answer, program, options, output),
             }
             answer
         })
         .collect()
 }
 
-fn prove(answer: &mut Answer, program: Arc<Program>, log_level: u8, output: &Output) {
+fn prove(answer: &mut Answer, program: Arc<Program>, options: &Options, output: &Output) {
     answer.kind = Some(program.kind.name());
     let start = Instant::now();
-    let proven = weir_verifier::verify(program, &Options { log_level, ..Options::default() });
+    let proven = weir_verifier::verify(program, options);
     answer.milliseconds = start.elapsed().as_secs_f64() * 1e3;
     let stats = match proven {
         Ok(verified) => {

@@ -109,7 +109,7 @@ impl Subject {
             maps.collect::<Result<_, _>>().map_err(|error| Failure::new(Code::Rejected, error))?;
         let runner = if verify {
             let (kind, name) = (program.kind, program.name.clone());
-            let proven = weir_verifier::verify(Arc::clone(&program), &weir_verifier::Options::default());
+            let proven = weir_verifier::verify(Arc::clone(&program), &weir_engine::proof::options());
             let verified = proven.map_err(|reject| Refusal::Rejected { program: name, kind, reject })?;
             let entry = Loaded::new(verified, maps.clone(), engine).map_err(anyhow::Error::from)?;
             Runner::Loaded { entry: Arc::new(entry), table: ProgramTable::new(Vec::new()) }
