@@ -98,6 +98,16 @@ pub struct MapSpec {
     pub pinned: bool,
 }
 
+impl ValueField {
+    /// The bytes of the value that it takes.
+    pub const fn bytes(self) -> std::ops::Range<u32> {
+        match self {
+            ValueField::SpinLock { offset } => offset..offset.saturating_add(4),
+            ValueField::Timer { offset } => offset..offset.saturating_add(16),
+        }
+    }
+}
+
 impl MapSpec {
     /// A map of this kind and shape with nothing special about it.
     pub fn new(name: &str, kind: MapKind, key_size: u32, value_size: u32, max_entries: u32) -> Self {
@@ -182,6 +192,12 @@ impl Program {
     pub fn line_at(&self, slot: usize) -> Option<&Line> {
         let after = self.lines.partition_point(|line| line.slot <= slot);
         self.lines[..after].last()
+    }
+
+    /// One of the maps, or the shape of those that are looked up in it.
+    pub fn map(&self, map: u32, inner: bool) -> Option<&MapSpec> {
+        let spec = self.maps.get(map as usize)?;
+        if inner { spec.inner.as_deref() } else { Some(spec) }
     }
 
     /// The function that a slot belongs to.

@@ -5,7 +5,9 @@ use crate::precision::Roots;
 use crate::scalar::Scalar;
 use crate::stack::{Byte, Slot};
 use crate::state::{Frame, State};
-use crate::states::{Abstract, FrameState, RecordedState, StackByte, StackSlot, States, Target};
+use crate::states::{
+    Abstract, FrameState, Number, Pointer, RecordedState, StackByte, StackSlot, States, Target,
+};
 use crate::value::{Kind, Value};
 
 /// The states of a walk that is over, as others see them.
@@ -43,19 +45,17 @@ fn stack_slot(index: usize, slot: &Slot, mattered: Roots) -> StackSlot {
 fn seen(value: &Value, mattered: Roots) -> Abstract {
     match value {
         Value::NotInit => Abstract::NotInit,
-        Value::Number(number) if !number.roots.is_within(mattered) => {
-            Abstract::Number { range: Scalar::unknown(), link: 0, delta: 0 }
-        }
+        Value::Number(number) if !number.roots.is_within(mattered) => Abstract::number(Scalar::unknown()),
         Value::Number(number) => {
-            Abstract::Number { range: number.range, link: number.id, delta: number.delta }
+            Abstract::Number(Number { range: number.range, link: number.id, delta: number.delta })
         }
-        Value::Pointer(pointer) => Abstract::Pointer {
+        Value::Pointer(pointer) => Abstract::Pointer(Pointer {
             target: target(pointer.kind),
             maybe_null: pointer.maybe_null,
             off: pointer.off,
             var: pointer.var,
             id: pointer.id,
-        },
+        }),
     }
 }
 

@@ -72,33 +72,77 @@ pub enum Target {
     Socket,
 }
 
+/// A number of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Number {
+    /// The set.
+    pub range: Scalar,
+    /// Numbers with one link (not 0) and their deltas taken off are equal.
+    pub link: u32,
+    /// See `link`.
+    pub delta: i32,
+}
+
+/// A pointer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pointer {
+    /// To what.
+    pub target: Target,
+    /// Or null.
+    pub maybe_null: bool,
+    /// Known part of the offset.
+    pub off: i32,
+    /// Unknown part of the offset.
+    pub var: Scalar,
+    /// Packet pointers with one id have the same unknown part.
+    pub id: u32,
+}
+
 /// What a register or spilled slot may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Abstract {
     /// Not readable; anything.
     NotInit,
-    /// A number of this set.
-    Number {
-        /// The set.
-        range: Scalar,
-        /// Numbers with one link (not 0) and their deltas taken off are equal.
-        link: u32,
-        /// See `link`.
-        delta: i32,
-    },
+    /// A number.
+    Number(Number),
     /// A pointer.
-    Pointer {
-        /// To what.
-        target: Target,
-        /// Or null.
-        maybe_null: bool,
-        /// Known part of the offset.
-        off: i32,
-        /// Unknown part of the offset.
-        var: Scalar,
-        /// Packet pointers with one id have the same unknown part.
-        id: u32,
-    },
+    Pointer(Pointer),
+}
+
+impl Abstract {
+    /// A number of which nothing is known but this.
+    pub const fn number(range: Scalar) -> Self {
+        Abstract::Number(Number { range, link: 0, delta: 0 })
+    }
+
+    /// A pointer to the start of something.
+    pub const fn pointer(target: Target) -> Self {
+        Abstract::Pointer(Pointer { target, maybe_null: false, off: 0, var: Scalar::constant(0), id: 0 })
+    }
+
+    /// The number in it.
+    pub const fn as_number(&self) -> Option<Number> {
+        match self {
+            Abstract::Number(number) => Some(*number),
+            Abstract::NotInit | Abstract::Pointer(_) => None,
+        }
+    }
+
+    /// The pointer in it.
+    pub const fn as_pointer(&self) -> Option<Pointer> {
+        match self {
+            Abstract::Pointer(pointer) => Some(*pointer),
+            Abstract::NotInit | Abstract::Number(_) => None,
+        }
+    }
+
+    /// The number in it, when there is but one.
+    pub const fn as_constant(&self) -> Option<u64> {
+        match self {
+            Abstract::Number(number) => number.range.as_constant(),
+            Abstract::NotInit | Abstract::Pointer(_) => None,
+        }
+    }
 }
 
 /// What a byte of stack may hold.
@@ -286,7 +330,7 @@ impl Abstract {
     fn admits(&self, raw: u64, above: usize, world: &impl World, links: &mut Links) -> Result<(), String> {
         match *self {
             Abstract::NotInit => Ok(()),
-            Abstract::Number { range, link, delta } => {
+            Abstract::Number(Number { range, link, delta }) => {
                 if !range.contains(raw) {
                     return Err(format!(
                         "not in [{}, {}] [{}, {}] ({:#x}; {:#x})",
@@ -303,10 +347,10 @@ impl Abstract {
                 }
                 Ok(())
             }
-            Abstract::Pointer { maybe_null: true, .. } if raw == 0 => Ok(()),
+            Abstract::Pointer(Pointer { maybe_null: true, .. }) if raw == 0 => Ok(()),
             // Where it starts, only the call knew that handed it out.
-            Abstract::Pointer { target: Target::Memory { .. } | Target::ConstDynptr, .. } => Ok(()),
-            Abstract::Pointer { target, off, var, id, .. } => {
+            Abstract::Pointer(Pointer { target: Target::Memory { .. } | Target::ConstDynptr, .. }) => Ok(()),
+            Abstract::Pointer(Pointer { target, off, var, id, .. }) => {
                 let target = match target {
                     Target::Stack { frame } => Target::Stack { frame: frame + above },
                     other => other,

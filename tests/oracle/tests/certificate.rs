@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use weir_oracle::certificate::{Verdict, certify};
 use weir_oracle::generate::Recipe;
+use weir_oracle::mutants::accepted_cases;
 use weir_verifier::mutant::{Bug, with};
 use weir_verifier::{Options, verify};
 
@@ -25,6 +26,20 @@ fn proofs_of_random_programs_are_certified() {
     }
     assert!(certified > 380, "only {certified} of 400 were certified");
     assert!(refused.is_empty(), "refused: {refused:?}");
+}
+
+#[test]
+fn proofs_of_cases_are_certified() {
+    let options = Options { record_states: true, insns_max: 20_000, ..Options::default() };
+    let mut certified = 0;
+    for (name, program) in accepted_cases() {
+        match verify(program, &options).map(|verified| certify(&verified)) {
+            Ok(Verdict::Certified { .. }) => certified += 1,
+            Ok(Verdict::Outside(_)) | Err(_) => {}
+            Ok(Verdict::Refused(why)) => panic!("{name}: {why}"),
+        }
+    }
+    assert!(certified >= 45, "only {certified} cases were certified");
 }
 
 #[test]

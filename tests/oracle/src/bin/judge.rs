@@ -297,25 +297,30 @@ fn show_misses(asked: Asked, all: &Misses, seconds: f64) -> bool {
 const MUTANT_SECONDS: f64 = 60.0;
 
 fn mutants() -> bool {
-    let mut survivors = Vec::new();
+    let (mut survivors, mut slowest, mut certificate) = (Vec::new(), (0.0, None), 0);
+    println!("{:22} {:>7}  {:11} found by, and [class: where it was made]", "bug", "time", "certificate");
     for bug in weir_oracle::mutants::all() {
         let start = Instant::now();
         let found = weir_oracle::mutants::caught(bug);
         let took = start.elapsed().as_secs_f64();
-        match found {
-            Some(by) if took < MUTANT_SECONDS => {
-                println!("{:22} {took:6.2} s  {by}   [{}]", format!("{bug:?}"), class_of(bug));
-            }
-            _ => {
-                println!("{:22} {took:6.2} s  NOT FOUND   [{}]", format!("{bug:?}"), class_of(bug));
-                survivors.push(bug);
-            }
+        let refused = weir_oracle::mutants::uncertified(bug).is_some();
+        certificate += usize::from(refused);
+        if took > slowest.0 {
+            slowest = (took, Some(bug));
         }
+        if found.is_none() || took >= MUTANT_SECONDS {
+            survivors.push(bug);
+        }
+        let (by, refused) = (found.unwrap_or("NOT FOUND".to_owned()), if refused { "refuses" } else { "-" });
+        println!("{:22} {took:5.2} s  {refused:11} {by}   [{}]", format!("{bug:?}"), class_of(bug));
     }
+    let all = weir_oracle::mutants::all().count();
     println!(
-        "mutants: {} found, {} not: {survivors:?}",
-        weir_oracle::mutants::all().count() - survivors.len(),
-        survivors.len()
+        "mutants: {} of {all} bugs found, the slowest ({}) in {:.2} s; the certificate alone refuses {certificate}; \
+         not found: {survivors:?}",
+        all - survivors.len(),
+        slowest.1.map_or("none".to_owned(), |bug: Bug| format!("{bug:?}")),
+        slowest.0,
     );
     survivors.is_empty()
 }

@@ -3,24 +3,32 @@
 //! The states are a certificate. It is good when the entry state is among those of the first instruction,
 //! when every state allows its instruction, and when whatever may come after lies in a state of the next
 //! instruction. Then no run touches what it should not, however the states were found: pruning, relevance,
-//! liveness and the order of the walk need not be trusted, since nothing of them is used here. The numbers'
-//! operators are shared with the verifier; all of them are tried on every small word (`verifier/src/scalar`).
+//! liveness and the order of the walk need not be trusted, since nothing of them is used here. What machine
+//! code is made by ([`weir_verifier::Facts`]) must agree with the states too: the ways of branches, where
+//! accesses go, what calls are given, how deep stacks are. The numbers' operators are shared with the
+//! verifier; all of them are tried on every small word (`verifier/src/scalar`).
 //!
 //! It says nothing of ends (loops, references, locks), and answers [`Verdict::Outside`] for programs with
-//! callbacks, locks, kernel functions and tail calls from functions.
+//! callbacks, locks, objects on the stack and kernel functions.
+//!
+//! `machine` has what each instruction does, `call` what helpers ask for, `branch` what comparisons teach,
+//! `memory` and `stack` where accesses go and what is there, `cover` whether a state lies in another.
 
+mod branch;
+mod call;
 mod cover;
+mod machine;
 mod memory;
-mod pointer;
-mod step;
+mod stack;
 
-use weir_ebpf::{Program, Reg};
+use std::fmt::Display;
+
+use weir_ebpf::Reg;
 use weir_verifier::Verified;
-use weir_verifier::scalar::Scalar;
 use weir_verifier::states::{Abstract, FrameState, RecordedState, Target};
 
-use cover::{Part, covers};
-use step::Machine;
+use cover::covers;
+use machine::Machine;
 
 /// What the check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,90 +44,49 @@ pub enum Verdict {
     Refused(String),
 }
 
-/// Why a step was not taken.
-pub(crate) enum Stop {
-    /// Not checked here.
-    Outside(&'static str),
-    /// Not allowed.
-    Refused(String),
+/// What a step gives, or why the check ends here.
+type Step<T = ()> = Result<T, Verdict>;
+
+fn refuse<T>(why: impl Display) -> Step<T> {
+    Err(Verdict::Refused(why.to_string()))
 }
 
-type Step<T> = Result<T, Stop>;
-
-fn refuse<T>(why: impl Into<String>) -> Step<T> {
-    Err(Stop::Refused(why.into()))
-}
-
-/// A number of which nothing is known but this.
-fn number(range: Scalar) -> Abstract {
-    Abstract::Number { range, link: 0, delta: 0 }
-}
-
-/// A pointer to the start of something.
-fn pointer(target: Target) -> Abstract {
-    Abstract::Pointer { target, maybe_null: false, off: 0, var: Scalar::constant(0), id: 0 }
+/// Refuses unless this holds.
+fn demand(holds: bool, else_why: impl Display) -> Step {
+    if holds { Ok(()) } else { refuse(else_why) }
 }
 
 /// The state at the entry of a program.
 fn entry() -> RecordedState {
     let mut regs = [Abstract::NotInit; Reg::COUNT];
-    regs[Reg::R1.index()] = pointer(Target::Context);
-    regs[Reg::R10.index()] = pointer(Target::Stack { frame: 0 });
+    regs[Reg::R1.index()] = Abstract::pointer(Target::Context);
+    regs[Reg::R10.index()] = Abstract::pointer(Target::Stack { frame: 0 });
     RecordedState { frames: vec![FrameState { function: 0, callsite: 0, regs, stack: Vec::new() }] }
 }
 
 /// Checks the states of a proof; it must have been made with `record_states`.
 pub fn certify(verified: &Verified) -> Verdict {
-    match check(verified.program(), verified) {
+    match check(verified) {
         Ok(transitions) => Verdict::Certified { transitions },
-        Err(Stop::Outside(what)) => Verdict::Outside(what),
-        Err(Stop::Refused(why)) => Verdict::Refused(why),
+        Err(verdict) => verdict,
     }
 }
 
-fn check(program: &Program, verified: &Verified) -> Step<usize> {
-    let Some(states) = verified.states() else { return Err(Stop::Outside("no states")) };
-    let at = |slot| states.at(slot).ok_or(Stop::Outside("more states than are kept"));
-    let known = |slot, state: &RecordedState| -> Step<()> {
-        let mut missing = Vec::new();
-        for old in at(slot)? {
-            match covers(old, state) {
-                Ok(()) => return Ok(()),
-                Err(part) => missing.push((part, old)),
-            }
-        }
-        let missing: Vec<_> =
-            missing.into_iter().map(|(part, old)| (part, of(part, old), of(part, state))).collect();
-        refuse(format!("leads out of the states of insn {slot}: {missing:?}"))
+fn check(verified: &Verified) -> Step<usize> {
+    let states = verified.states().ok_or(Verdict::Outside("no states"))?;
+    let at = |slot| states.at(slot).ok_or(Verdict::Outside("more states than are kept"));
+    let known = |slot, state: &RecordedState| -> Step {
+        let known = at(slot)?.iter().any(|wide| covers(wide, state));
+        demand(known, format_args!("leads out of the states of insn {slot}"))
     };
     known(0, &entry())?;
-    let mut machine = Machine::new(program);
-    let mut transitions = 0;
-    for slot in 0..program.insns.len() {
+    let (mut machine, mut transitions) = (Machine::new(verified), 0);
+    for slot in 0..verified.program().insns.len() {
         for state in at(slot)? {
-            let next = machine.step(slot, state).map_err(|stop| match stop {
-                Stop::Refused(why) => Stop::Refused(format!("insn {slot}: {why}")),
-                other => other,
-            })?;
-            for (to, after) in next {
-                known(to, &after).map_err(|stop| match stop {
-                    Stop::Refused(why) => Stop::Refused(format!("insn {slot}: {why}")),
-                    other => other,
-                })?;
-                transitions += 1;
-            }
+            let next = machine.step(slot, state)?;
+            transitions += next.len();
+            next.iter().try_for_each(|(to, after)| known(*to, after))?;
         }
     }
     Ok(transitions)
-}
-
-/// A part of a state, for people.
-fn of(part: Part, state: &RecordedState) -> String {
-    match part {
-        Part::Calls => format!("{} frames", state.frames.len()),
-        Part::Register(frame, reg) => format!("{:?}", state.frames[frame].regs[reg]),
-        Part::Slot(frame, off) => {
-            format!("{:?}", state.frames[frame].stack.iter().find(|slot| slot.off == off))
-        }
-    }
 }
