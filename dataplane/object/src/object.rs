@@ -1,7 +1,7 @@
 //! [`Object`]: what is in the file, and programs on demand.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use weir_ebpf::abi::AttachType;
 use weir_ebpf::decode::decode;
@@ -21,7 +21,7 @@ use crate::maps::{Declared, MapBtf, data_maps, declared_maps, initial_values, le
 use crate::parts::{code, core_relocations, extension, license, programs, types, variables};
 use crate::relocate::{Names, Target, Targets};
 use crate::section::SectionKind;
-use crate::signature::Signatures;
+use crate::signature::{Prototypes, Signatures};
 
 /// A program of an object, as listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub struct Object {
     pub(crate) targets: HashMap<usize, Targets>,
     pub(crate) lines: Lines,
     programs: Vec<ProgramEntry>,
+    /// Index into `programs` of the first with a name.
+    by_name: HashMap<String, usize>,
     declared: Vec<Declared>,
     /// Index into `maps`, by declaration.
     index: Vec<Option<u32>>,
@@ -79,6 +81,8 @@ pub struct Object {
     /// Values of the constants of inline assembly.
     pub(crate) constants: Vec<u64>,
     btf: Option<Arc<Btf>>,
+    /// Made when the first program asks: most have no global functions.
+    prototypes: OnceLock<Prototypes>,
     license: String,
 }
 
@@ -119,8 +123,11 @@ impl Object {
         for (section, slot, fault) in core_faults {
             targets.entry(section).or_default().insert(slot, Err(fault));
         }
+        let programs = programs(&elf, &functions);
+        let by_name = programs.iter().enumerate().rev().map(|(index, entry)| (entry.name.clone(), index));
         let mut object = Self {
-            programs: programs(&elf, &functions),
+            by_name: by_name.collect(),
+            programs,
             sections: elf.sections.iter().map(|section| section.name.to_owned()).collect(),
             lines: btf.as_ref().map(|btf| lines(btf, &ext.lines)).unwrap_or_default(),
             variables: variables(&elf, &declared, &externs),
@@ -134,6 +141,7 @@ impl Object {
             targets,
             declared,
             btf: btf.map(Arc::new),
+            prototypes: OnceLock::new(),
         };
         object.number_maps();
         Ok(object)
@@ -209,7 +217,7 @@ impl Object {
     }
 
     fn entry(&self, name: &str) -> Result<&ProgramEntry, ObjectError> {
-        self.programs.iter().find(|entry| entry.name == name).ok_or_else(|| {
+        self.by_name.get(name).map(|&index| &self.programs[index]).ok_or_else(|| {
             let names: Vec<&str> = self.programs.iter().take(20).map(|entry| entry.name.as_str()).collect();
             let present = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             ObjectError::at("", None, Fault::NoProgram { name: name.to_owned(), present })
@@ -228,10 +236,12 @@ impl Object {
             ObjectError::at(section, offset, Fault::Instruction(error))
         })?;
         let mut functions = linked.functions;
-        if let Some(btf) = &self.btf {
-            let types = Signatures::of(btf, kind);
-            // The entry is proven by what it is attached to.
-            for function in functions.iter_mut().skip(1).filter(|function| function.global) {
+        // The entry is proven by what it is attached to.
+        let mut others = functions.iter_mut().skip(1).filter(|function| function.global).peekable();
+        if let Some(btf) = self.btf.as_ref().filter(|_| others.peek().is_some()) {
+            let declared = self.prototypes.get_or_init(|| Prototypes::of(btf));
+            let types = Signatures { btf, kind, declared };
+            for function in others {
                 function.signature = types.get(&function.name);
             }
         }

@@ -12,28 +12,27 @@ const PARAMS_MAX: usize = 5;
 /// Steps over modifiers that are taken at most.
 const STEPS_MAX: usize = 64;
 
-/// The functions of an object, with the remarks on their parameters.
-pub(crate) struct Signatures<'b> {
-    btf: &'b Btf,
-    kind: ProgramType,
-    /// Prototypes of global functions by name.
-    functions: HashMap<&'b str, (TypeId, TypeId)>,
+/// The global functions that an object has types for, with the remarks on their parameters.
+#[derive(Debug)]
+pub(crate) struct Prototypes {
+    /// Function and prototype by name.
+    functions: HashMap<String, (TypeId, TypeId)>,
     /// `arg:` remarks by function and parameter.
-    remarks: HashMap<(TypeId, i32), Vec<&'b str>>,
+    remarks: HashMap<(TypeId, i32), Vec<String>>,
 }
 
-impl<'b> Signatures<'b> {
-    /// What there is to know, for programs of this type.
-    pub(crate) fn of(btf: &'b Btf, kind: ProgramType) -> Self {
-        let mut found = Self { btf, kind, functions: HashMap::new(), remarks: HashMap::new() };
+impl Prototypes {
+    /// What there is to know.
+    pub(crate) fn of(btf: &Btf) -> Self {
+        let mut found = Self { functions: HashMap::new(), remarks: HashMap::new() };
         for (id, each) in btf.iter() {
             match each.kind {
                 Kind::Function { prototype, linkage: Linkage::Global } => {
-                    found.functions.insert(btf.text(each.name), (id, prototype));
+                    found.functions.insert(btf.text(each.name).to_owned(), (id, prototype));
                 }
                 Kind::DeclTag { of, component } => {
                     if let Some(remark) = btf.text(each.name).strip_prefix("arg:") {
-                        found.remarks.entry((of, component)).or_default().push(remark);
+                        found.remarks.entry((of, component)).or_default().push(remark.to_owned());
                     }
                 }
                 _ => {}
@@ -41,10 +40,19 @@ impl<'b> Signatures<'b> {
         }
         found
     }
+}
 
+/// What global functions take in programs of a type.
+pub(crate) struct Signatures<'b> {
+    pub(crate) btf: &'b Btf,
+    pub(crate) kind: ProgramType,
+    pub(crate) declared: &'b Prototypes,
+}
+
+impl<'b> Signatures<'b> {
     /// What the global function with this name takes; `None` when it has no types.
     pub(crate) fn get(&self, name: &str) -> Option<Result<Vec<Param>, String>> {
-        let (function, prototype) = *self.functions.get(name)?;
+        let (function, prototype) = *self.declared.functions.get(name)?;
         let Kind::Prototype { returns, parameters } = self.btf.kind(prototype) else { return None };
         Some(self.params(name, function, *returns, parameters.iter().map(|parameter| parameter.of)))
     }
@@ -69,10 +77,10 @@ impl<'b> Signatures<'b> {
     }
 
     fn param(&self, name: &str, function: TypeId, at: usize, of: TypeId) -> Result<Param, String> {
-        let remarks = self.remarks.get(&(function, at as i32)).map_or(&[][..], Vec::as_slice);
+        let remarks = self.declared.remarks.get(&(function, at as i32)).map_or(&[][..], Vec::as_slice);
         let (mut context, mut nullable) = (false, true);
         for remark in remarks {
-            match *remark {
+            match remark.as_str() {
                 "ctx" => context = true,
                 "nonnull" => nullable = false,
                 other => {
