@@ -227,8 +227,11 @@ impl Explorer<'_> {
         let forced = callback || may_goto || next || begins;
         let jumps = self.jumps - self.seen.last_jumps;
         let walked = self.processed() - self.seen.last_processed;
-        // The kernel waits for a second jump; to keep more, and longer, walks a fifth less of real programs.
-        let mut keep = forced || jumps >= 1 && walked >= 8;
+        // The kernel waits for a second jump; to keep more, and longer, walks a fifth less of real programs. Where
+        // ways meet, a state is worth more than at a branch.
+        let meet = !matches!(insn, Insn::Branch { .. }) && !self.shape.turns_back[slot];
+        let apart = if meet { 4 } else { 8 };
+        let mut keep = forced || jumps >= 1 && walked >= apart || self.long_way_ahead();
         let calls = calls_of(&self.state);
         let mut index = 0;
         while index < self.seen.by_slot[slot].len() {
@@ -293,6 +296,12 @@ impl Explorer<'_> {
         Ok(Visit::New)
     }
 
+    /// Whether so much code follows without a point to be cut off at that this one had better be it.
+    fn long_way_ahead(&self) -> bool {
+        let ahead = &self.shape.prune_points[self.slot + 1..];
+        ahead.len() > LONG_WAY && !ahead[..LONG_WAY].contains(&true)
+    }
+
     /// Lets go of numbers that a counted loop keeps changing, so that it comes to an end
     /// (`widen_imprecise_scalars`).
     fn widen(&mut self) {
@@ -319,6 +328,9 @@ impl Explorer<'_> {
         }
     }
 }
+
+/// Instructions in a row that are worth a state.
+const LONG_WAY: usize = 64;
 
 /// Turns of a counted loop before numbers are let go of.
 const WIDEN_AFTER: u32 = 8;

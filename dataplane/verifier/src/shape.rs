@@ -30,6 +30,8 @@ pub(crate) struct Shape {
     pub(crate) function_of: Vec<usize>,
     /// Slots where a state is compared with those seen before.
     pub(crate) prune_points: Vec<bool>,
+    /// By slot: whether a jump leads back to it.
+    pub(crate) turns_back: Vec<bool>,
     /// For each function, which it calls and from where (function pointers count as calls).
     pub(crate) calls: Vec<Vec<(usize, usize)>>,
     /// Functions in an order that puts callees before callers.
@@ -67,6 +69,7 @@ pub(crate) fn check(program: &Program) -> Check<Shape> {
         functions,
         function_of,
         prune_points: vec![false; insns.len()],
+        turns_back: vec![false; insns.len()],
         calls,
         bottom_up: Vec::new(),
         moves_packet: Vec::new(),
@@ -220,6 +223,7 @@ fn check_jump(program: &Program, shape: &mut Shape, slot: usize, target: i64) ->
         return refuse(slot, Rule::JumpIntoImmediate, message);
     }
     shape.prune_points[target] = true;
+    shape.turns_back[target] |= target <= slot;
     Ok(())
 }
 

@@ -170,3 +170,17 @@ fn calls_that_double_and_functions_by_the_thousand_are_walked() {
     insns.extend((0..functions).flat_map(|_| [mov(Reg::R0, 2), Insn::Exit]));
     assert_eq!(answer(insns), None);
 }
+
+#[test]
+fn a_long_way_is_walked_once() {
+    // Wherever states are kept, the last of them is one from which the long way starts.
+    for before in 0..10 {
+        let mut insns = vec![mov(Reg::R6, 0); before];
+        for _ in 0..9 {
+            insns.extend([RANDOM, branch(Cond::Eq, Reg::R0, 0, 2), mov(Reg::R6, 1), mov(Reg::R7, 1)]);
+        }
+        insns.extend(vec![mov(Reg::R0, 2); 90_000]);
+        insns.push(Insn::Exit);
+        assert_eq!(answer(insns), None, "{before}");
+    }
+}
