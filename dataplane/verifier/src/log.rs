@@ -9,7 +9,7 @@ use crate::Stats;
 use crate::scalar::Scalar;
 use crate::stack::{Byte, Slot, Thing, View};
 use crate::state::{Frame, State};
-use crate::value::{Kind, MapRef, Number, Pointer, Value};
+use crate::value::{Kind, MapRef, Moved, Number, Pointer, Value};
 
 /// Most bytes of log that are kept, from the start.
 const LOG_MAX: usize = 16 << 20;
@@ -162,7 +162,7 @@ fn number_text(number: &Number) -> String {
     }
     let mut parts = Vec::new();
     if number.id != 0 {
-        let delta = if number.delta == 0 { String::new() } else { format!("{:+}", number.delta) };
+        let delta = if number.moved == Moved::Not { String::new() } else { format!("{:+}", number.delta) };
         parts.push(format!("id={}{delta}", number.id));
     }
     parts.extend(ranges(&number.range));

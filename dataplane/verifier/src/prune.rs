@@ -413,7 +413,7 @@ fn unlink_singles(state: &mut State) {
             && number.id != 0
             && single(number.id)
         {
-            (number.id, number.delta) = (0, 0);
+            *number = number.unlinked();
         }
     });
 }

@@ -8,7 +8,7 @@ use crate::state::{Frame, State};
 use crate::states::{
     Abstract, FrameState, Number, Pointer, RecordedState, StackByte, StackSlot, States, Target,
 };
-use crate::value::{Kind, Value};
+use crate::value::{Kind, Moved, Value};
 
 /// The states of a walk that is over, as others see them.
 pub(crate) fn states(explorer: &mut Explorer<'_>) -> States {
@@ -46,6 +46,10 @@ fn seen(value: &Value, mattered: Roots) -> Abstract {
     match value {
         Value::NotInit => Abstract::NotInit,
         Value::Number(number) if !number.roots.is_within(mattered) => Abstract::number(Scalar::unknown()),
+        // A sum that may have gone round is not told as a link.
+        Value::Number(number) if number.moved == (Moved::Half { wraps: true }) => {
+            Abstract::number(number.range)
+        }
         Value::Number(number) => {
             Abstract::Number(Number { range: number.range, link: number.id, delta: number.delta })
         }

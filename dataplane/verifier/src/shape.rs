@@ -142,7 +142,7 @@ fn check_insn(program: &Program, shape: &mut Shape, slot: usize) -> Check {
         return refuse(slot, Rule::BadInstruction, "invalid bpf_ld_imm64 insn");
     }
     if let Some(target) = insn.jump_target(slot) {
-        check_jump(program, shape, slot, target)?;
+        check_jump(shape, slot, target)?;
     }
     match *insn {
         Insn::LoadImm64 { value, .. } => check_immediate(program, shape, slot, value),
@@ -212,16 +212,12 @@ pub(crate) fn written(insn: &Insn) -> Option<Reg> {
     }
 }
 
-fn check_jump(program: &Program, shape: &mut Shape, slot: usize, target: i64) -> Check {
+fn check_jump(shape: &mut Shape, slot: usize, target: i64) -> Check {
     let span = shape.functions[shape.function_of[slot]];
     if target < span.start as i64 || target >= span.end as i64 {
         return refuse(slot, Rule::JumpOutOfRange, format!("jump out of range from insn {slot} to {target}"));
     }
     let target = target as usize;
-    if matches!(program.insns[target], Insn::SecondHalf) {
-        let message = format!("jump into the middle of ldimm64 insn {}", target - 1);
-        return refuse(slot, Rule::JumpIntoImmediate, message);
-    }
     shape.prune_points[target] = true;
     shape.turns_back[target] |= target <= slot;
     Ok(())
@@ -276,7 +272,7 @@ fn note_call(program: &Program, shape: &mut Shape, slot: usize, off: i32) -> Che
     let target = call_target(slot, off);
     let function = usize::try_from(target).ok().and_then(|target| shape.function_starting(target));
     let Some(function) = function else {
-        return refuse(slot, Rule::CallTarget, format!("call to invalid destination {target}"));
+        return refuse(slot, Rule::CallTarget, "call to invalid destination");
     };
     shape.calls[shape.function_of[slot]].push((slot, function));
     shape.prune_points[slot] = true;
@@ -298,19 +294,25 @@ fn all_reached(program: &Program, shape: &Shape) -> Check {
         let insn = &insns[slot];
         left.extend(insn.jump_target(slot).map(|target| target as usize));
         if insn.falls_through() {
-            left.push(slot + 1);
+            left.push(slot + if matches!(insn, Insn::LoadImm64 { .. }) { 2 } else { 1 });
         }
         if let Insn::CallLocal { off } | Insn::LoadImm64 { value: Imm64::Function(off), .. } = *insn {
             left.push(call_target(slot, off) as usize);
         }
     }
-    match seen.iter().position(|seen| !seen) {
-        Some(slot) => refuse(slot, Rule::Unreachable, format!("unreachable insn {slot}")),
-        None => {
-            debug_assert_eq!(shape.function_of.len(), insns.len());
-            Ok(())
+    for (slot, (insn, seen)) in insns.iter().zip(seen).enumerate() {
+        match (insn, seen) {
+            (Insn::SecondHalf, false) => {}
+            (Insn::SecondHalf, true) => {
+                let message = format!("jump into the middle of ldimm64 insn {}", slot - 1);
+                return refuse(slot - 1, Rule::JumpIntoImmediate, message);
+            }
+            (_, false) => return refuse(slot, Rule::Unreachable, format!("unreachable insn {slot}")),
+            (_, true) => {}
         }
     }
+    debug_assert_eq!(shape.function_of.len(), insns.len());
+    Ok(())
 }
 
 /// Orders the functions callees first, and refuses recursion. Functions that timers call may lead back to who

@@ -334,19 +334,14 @@ impl Stack {
         (zeros || spilled).then(|| self.read(off, 4).ok()).flatten()
     }
 
-    /// Zero, if every byte of `from..to` is.
+    /// Zero, if every byte of `from..to` was written as such: what was spilled is not looked into
+    /// (`mark_reg_stack_read`).
     pub(crate) fn all_zero(&self, from: i64, to: i64) -> Option<Value> {
-        let mut roots = Roots::NONE;
-        for off in from..to {
+        let zero = |off| {
             let (index, at) = place(off);
-            let slot = self.slot(index);
-            match slot.bytes[at] {
-                Byte::Zero => {}
-                Byte::Spill if slot.spilled.is_null() => roots = roots.with(slot.spilled.roots()),
-                Byte::Spill | Byte::Invalid | Byte::Misc => return None,
-            }
-        }
-        Some(zero_of(roots))
+            self.slot(index).bytes[at] == Byte::Zero
+        };
+        (from..to).all(zero).then(|| zero_of(Roots::NONE))
     }
 
     /// The roots of what is spilled in the slots of `from..to`.

@@ -64,7 +64,8 @@ impl Names {
 
     /// For linked numbers: an old number that was linked to nothing covers a linked one.
     fn agree_linked(&mut self, old: &Number, new: &Number) -> bool {
-        old.id == 0 || old.delta == new.delta && new.id != 0 && self.agree(old.id, new.id)
+        let alike = (old.delta, old.moved) == (new.delta, new.moved);
+        old.id == 0 || alike && new.id != 0 && self.agree(old.id, new.id)
     }
 }
 

@@ -28,15 +28,34 @@ impl MapRef {
     }
 }
 
+/// How a linked number came away from those it is linked to (`BPF_ADD_CONST64`, `BPF_ADD_CONST32`). That happens
+/// once; what is moved again, or copied when it was moved, has no part in the old link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Moved {
+    /// It is what they are.
+    #[default]
+    Not,
+    /// A constant was added to all of it.
+    Whole,
+    /// A constant was added to its low half, when it and they had no more.
+    Half {
+        /// Whether the sum may have gone round.
+        wraps: bool,
+    },
+}
+
 /// A number, and what it is linked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Number {
     /// The values it can have.
     pub(crate) range: Scalar,
-    /// Numbers of one id differ by the difference of their deltas, modulo 2^64.
+    /// Numbers of one id differ by the difference of their deltas: modulo 2^64, or modulo 2^32 if a half was
+    /// moved.
     pub(crate) id: Id,
     /// See `id`.
     pub(crate) delta: i32,
+    /// See `id`.
+    pub(crate) moved: Moved,
     /// The numbers of the kept state before that had a part in it.
     pub(crate) roots: Roots,
 }
@@ -44,7 +63,12 @@ pub(crate) struct Number {
 impl Number {
     /// A number that is linked to no other.
     pub(crate) const fn new(range: Scalar) -> Self {
-        Self { range, id: 0, delta: 0, roots: Roots::NONE }
+        Self { range, id: 0, delta: 0, moved: Moved::Not, roots: Roots::NONE }
+    }
+
+    /// The number, linked to no other.
+    pub(crate) const fn unlinked(self) -> Self {
+        Self { id: 0, delta: 0, moved: Moved::Not, ..self }
     }
 
     /// Whether it is, in a kept state, among the numbers that matter. What is unknown was never asked to be more.
@@ -54,7 +78,7 @@ impl Number {
 
     /// A number that was made of this one, and is linked to none.
     pub(crate) const fn made_into(&self, range: Scalar) -> Self {
-        Self { range, id: 0, delta: 0, roots: self.roots }
+        Self { range, id: 0, delta: 0, moved: Moved::Not, roots: self.roots }
     }
 }
 

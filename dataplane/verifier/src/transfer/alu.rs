@@ -7,14 +7,18 @@ use crate::explore::{Check, Explorer};
 use crate::rule::Rule;
 use crate::scalar::Scalar;
 use crate::shape::call_target;
-use crate::value::{Kind, MapRef, Number, Pointer, Value};
+use crate::value::{Kind, MapRef, Moved, Number, Pointer, Value};
 
 /// Offsets of pointers stay below this (`BPF_MAX_VAR_OFF`).
 pub(crate) const OFFSET_MAX: i64 = 1 << 29;
 
 /// The operator as the kernel's messages spell it (`bpf_alu_string`).
 fn symbol(op: AluOp) -> &'static str {
-    op.symbol()
+    match op {
+        AluOp::SDiv => AluOp::Div.symbol(),
+        AluOp::SMod => AluOp::Mod.symbol(),
+        op => op.symbol(),
+    }
 }
 
 impl Explorer<'_> {
@@ -95,6 +99,11 @@ impl Explorer<'_> {
     /// for the other.
     pub(crate) fn link(&mut self, reg: Reg, value: Value) -> Value {
         let Value::Number(mut number) = value else { return value };
+        if number.moved != Moved::Not {
+            // A copy of what was moved begins a link of its own (`assign_scalar_id_before_mov`).
+            number = number.unlinked();
+            self.state.set(reg, Value::Number(number));
+        }
         if number.id == 0 && number.range.as_constant().is_none() {
             number.id = self.new_id();
             self.state.set(reg, Value::Number(number));
@@ -103,7 +112,10 @@ impl Explorer<'_> {
     }
 
     pub(crate) fn movsx(&mut self, width: Width, from: Size, dst: Reg, src: Reg) -> Check {
-        let value = match self.read(src)? {
+        let value = self.read(src)?;
+        let value = match value {
+            // Its sign says nothing: the copy is the same number.
+            Value::Number(number) if is_positive(&number, from) => self.link(src, value),
             Value::Number(number) => Value::Number(number.made_into(number.range.movsx(width, from))),
             Value::Pointer(_) | Value::NotInit => Value::ranged(Scalar::unknown().movsx(width, from)),
         };
@@ -217,11 +229,13 @@ impl Explorer<'_> {
             | Kind::MapValue(_)
             | Kind::MapKey(_)
             | Kind::Record { .. }
-            | Kind::Memory { .. } => true,
+            | Kind::Memory { .. }
+            // It is called only where it was taken.
+            | Kind::Function(_) => true,
             Kind::FlowKeys => by.range.as_constant().is_some(),
             Kind::Map(_) => op == AluOp::Add && by.range.as_constant() == Some(0),
             Kind::Kernel(_) => by.range.as_constant().is_some(),
-            Kind::PacketEnd | Kind::ConstDynptr | Kind::Function(_) | Kind::Socket(_) => false,
+            Kind::PacketEnd | Kind::ConstDynptr | Kind::Socket(_) => false,
         };
         if movable {
             return Ok(());
@@ -297,20 +311,45 @@ fn made_into(number: Number, range: Scalar) -> Number {
     if seeded(Bug::LinkKeptBySwap) { Number { range, ..number } } else { number.made_into(range) }
 }
 
-/// Arithmetic on two numbers. Adding a constant keeps the link; everything else breaks it.
+/// Whether the sign bit of so many bytes of a number is clear, and all above it.
+pub(crate) fn is_positive(number: &Number, of: Size) -> bool {
+    number.range.umax() >> (of.bytes() * 8 - 1) == 0
+}
+
+/// Arithmetic on two numbers. Adding a constant or taking it away keeps the link; everything else breaks it.
 fn number(op: AluOp, width: Width, left: Number, right: Number) -> Number {
     let range = Scalar::alu(op, width, &left.range, &right.range);
     let roots = if seeded(Bug::RootsOfLeft) { left.roots } else { left.roots.with(right.roots) };
-    let linked = || -> Option<Number> {
-        if seeded(Bug::LinkKept) {
-            return Some(Number { range, ..left });
-        }
-        let by = right.range.as_constant()? as i64;
-        if op != AluOp::Add || width != Width::W64 || left.id == 0 {
-            return None;
-        }
-        let delta = i32::try_from(i64::from(left.delta).checked_add(by)?).ok()?;
-        Some(Number { range, id: left.id, delta, roots })
+    if seeded(Bug::LinkKept) {
+        return Number { range, ..left };
+    }
+    match moved(op, width, &left, &right.range) {
+        Some((delta, moved)) => Number { range, id: left.id, delta, moved, roots },
+        None => Number { roots, ..Number::new(range) },
+    }
+}
+
+/// How far a linked number comes away from those it is linked to, if that can be kept.
+fn moved(op: AluOp, width: Width, left: &Number, by: &Scalar) -> Option<(i32, Moved)> {
+    let (low, high) = (i64::try_from(left.range.umin()), i64::try_from(left.range.umax()));
+    let half = u32::MAX.into();
+    let by = match width {
+        Width::W64 => i32::try_from(by.as_constant()? as i64).ok()?,
+        Width::W32 => by.as_constant32()? as i32,
     };
-    linked().unwrap_or(Number { roots, ..Number::new(range) })
+    let delta = match op {
+        AluOp::Add => by,
+        AluOp::Sub => by.checked_neg()?,
+        _ => return None,
+    };
+    if left.id == 0 || left.moved != Moved::Not {
+        return None;
+    }
+    if width == Width::W64 {
+        return Some((delta, Moved::Whole));
+    }
+    let (low, high) = (low.ok()?, high.ok().filter(|high| *high <= half)?);
+    let delta_wide = i64::from(delta);
+    let wraps = low + delta_wide < 0 || high + delta_wide > half;
+    Some((delta, Moved::Half { wraps }))
 }

@@ -77,6 +77,13 @@ impl Explorer<'_> {
             return Ok(());
         }
         let value = self.read(reg)?;
+        if let (Callee::Helper(helper), Value::Pointer(pointer)) = (callee, value)
+            && args[at] != Arg::Anything
+            && pointer.kind.is_packet()
+            && !self.gives_packet_to(Callee::Helper(helper))
+        {
+            return self.refuse(Rule::HelperPacket, "helper access to the packet is not allowed");
+        }
         // Only what is passed on unseen may be any number.
         let index = callee.is(Helper::TailCall) && at == 2 || callee.is(Helper::GetLocalStorage);
         if !matches!(args[at], Arg::Anything | Arg::Number) || index {
@@ -156,6 +163,7 @@ impl Explorer<'_> {
             Arg::Timer => self.check_timer(reg, call),
             Arg::Callback => {
                 let pointer = self.pointer_of(reg, "func", |kind| matches!(kind, Kind::Function(_)))?;
+                self.check_unmoved(reg, &pointer)?;
                 if let Kind::Function(function) = pointer.kind {
                     call.callback = Some(function);
                 }
@@ -233,11 +241,15 @@ impl Explorer<'_> {
             | Kind::Socket(_)
             | Kind::Kernel(_) => false,
         })?;
-        let offered = callee.takes_packet() && self.program.kind.packet() >= PacketUse::Read;
-        if pointer.kind.is_packet() && !offered {
+        if pointer.kind.is_packet() && !self.gives_packet_to(callee) {
             return self.refuse(Rule::HelperPacket, "helper access to the packet is not allowed");
         }
         Ok(pointer)
+    }
+
+    /// Whether packet memory may be given to a helper (`may_access_direct_pkt_data`).
+    fn gives_packet_to(&self, callee: Callee) -> bool {
+        callee.takes_packet() && self.program.kind.packet() >= PacketUse::Read
     }
 
     fn value_size(&self, call: &Call) -> Check<u32> {

@@ -7,7 +7,7 @@ use crate::explore::{Check, Explorer, Step};
 use crate::precision::Roots;
 use crate::scalar::Scalar;
 use crate::state::State;
-use crate::value::{Id, Kind, Number, Pointer, Value};
+use crate::value::{Id, Kind, Moved, Number, Pointer, Value};
 
 /// Packet ranges are only proven up to here (`MAX_PACKET_OFF`).
 const PACKET_OFFSET_MAX: u64 = 0xffff;
@@ -22,8 +22,8 @@ impl Explorer<'_> {
         off: i16,
     ) -> Check<Step> {
         self.jumps += 1;
-        let right = self.source(src)?;
         let left = self.read(dst)?;
+        let right = self.source(src)?;
         let target = (self.slot as i64 + 1 + i64::from(off)) as usize;
         let same = src == Source::Reg(dst);
         let decided = decide(width, cond, &left, &right);
@@ -133,15 +133,30 @@ fn spread(state: &mut State, known: Number) -> bool {
         if number.id != known.id {
             return;
         }
+        let Some(width) = linked_by(known.moved, number.moved) else { return };
         let apart = i64::from(number.delta) - i64::from(known.delta);
         let apart = if seeded(Bug::LinkDelta) { 0 } else { apart };
-        let range = Scalar::alu(AluOp::Add, Width::W64, &known.range, &Scalar::constant(apart as u64));
+        let range = Scalar::alu(AluOp::Add, width, &known.range, &Scalar::constant(apart as u64));
         match number.range.meet(&range) {
             Some(range) => *number = narrowed(number, range, number.roots.with(known.roots)),
             None => possible = false,
         }
     });
     possible
+}
+
+/// How much of two numbers of one id differs by the difference of their deltas, and is all there is of them; none,
+/// if one was moved whole and the other by its half.
+fn linked_by(known: Moved, other: Moved) -> Option<Width> {
+    match (known, other) {
+        (Moved::Not, Moved::Not | Moved::Whole) | (Moved::Whole, Moved::Not | Moved::Whole) => {
+            Some(Width::W64)
+        }
+        (Moved::Half { .. }, Moved::Not | Moved::Half { .. }) | (Moved::Not, Moved::Half { .. }) => {
+            Some(Width::W32)
+        }
+        (Moved::Whole, Moved::Half { .. }) | (Moved::Half { .. }, Moved::Whole) => None,
+    }
 }
 
 /// What comparing pointers tells: null checks and packet ranges.

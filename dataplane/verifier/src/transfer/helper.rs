@@ -19,20 +19,26 @@ use crate::value::{Kind, MapRef, Pointer, SocketView, Value};
 
 impl Explorer<'_> {
     pub(crate) fn call_helper(&mut self, number: u32) -> Check<Step> {
+        self.check_lock_allows(number == Helper::SpinUnlock as u32)?;
         let helper = self.known_helper(number)?;
         self.call_outside(Callee::Helper(helper))
     }
 
     pub(crate) fn call_kfunc(&mut self, number: i32) -> Check<Step> {
+        self.check_lock_allows(false)?;
         let kfunc = self.known_kfunc(number)?;
         self.call_outside(Callee::Kfunc(kfunc))
     }
 
-    fn call_outside(&mut self, callee: Callee) -> Check<Step> {
-        if self.state.lock.is_some() && !callee.is(Helper::SpinUnlock) {
+    fn check_lock_allows(&self, unlocks: bool) -> Check {
+        if self.state.lock.is_some() && !unlocks {
             let message = "function calls are not allowed while holding a lock";
             return self.refuse(Rule::SpinLock, message);
         }
+        Ok(())
+    }
+
+    fn call_outside(&mut self, callee: Callee) -> Check<Step> {
         let mut call = Call::default();
         for at in 0..callee.args(self.program.kind).len() {
             self.check_argument(callee, at, &mut call)?;
@@ -87,6 +93,7 @@ impl Explorer<'_> {
             let (kind, name, number) = (spec.kind as u32, helper.name(), helper as u32);
             let message = match helper {
                 Helper::TailCall => "expected prog array map for tail call".to_owned(),
+                Helper::ForEachMapElem => "callback function not allowed for map".to_owned(),
                 _ => format!("cannot pass map_type {kind} into func {name}#{number}"),
             };
             return self.refuse(Rule::MapHelper, message);

@@ -11,6 +11,7 @@ use crate::facts::Access;
 use crate::rule::Rule;
 use crate::scalar::Scalar;
 use crate::stack::BadFill;
+use crate::transfer::alu::is_positive;
 use crate::transfer::region::Direction;
 use crate::value::{Kind, MapRef, Pointer, SocketView, Value};
 
@@ -59,7 +60,9 @@ impl Explorer<'_> {
     fn load_into(&mut self, touch: Touch, signed: bool, dst: Reg) -> Check {
         let loaded = self.load_value(touch)?;
         let value = match loaded {
-            Value::Number(number) if signed && !seeded(Bug::SignedLoad) => {
+            Value::Number(number)
+                if signed && !is_positive(&number, touch.size) && !seeded(Bug::SignedLoad) =>
+            {
                 Value::Number(number.made_into(number.range.movsx(weir_ebpf::isa::Width::W64, touch.size)))
             }
             Value::Pointer(_) if signed => {
@@ -74,28 +77,36 @@ impl Explorer<'_> {
     }
 
     pub(crate) fn load_acquire(&mut self, size: Size, dst: Reg, base: Reg, off: i16) -> Check {
-        self.check_atomic_target(base, "loads from")?;
-        self.load_into(Touch { base, off: off.into(), size, aligned: true }, false, dst)
+        let through = self.read(base)?;
+        self.load_into(Touch { base, off: off.into(), size, aligned: true }, false, dst)?;
+        self.check_atomic_target(base, through, "loads from")
     }
 
     pub(crate) fn store(&mut self, size: Size, base: Reg, off: i16, src: Source) -> Check {
-        let value = self.stored(src)?;
+        let value = self.stored(size, base, src)?;
         self.store_value(Touch { base, off: off.into(), size, aligned: false }, value)
     }
 
-    /// The value of a store. A number that is spilled is linked to its copy.
-    fn stored(&mut self, src: Source) -> Check<Value> {
+    /// The value of a store. A number that is spilled whole is linked to its copy.
+    fn stored(&mut self, size: Size, base: Reg, src: Source) -> Check<Value> {
         let value = self.source(src)?;
+        let spilled =
+            matches!(self.state.reg(base), Value::Pointer(Pointer { kind: Kind::Stack { .. }, .. }));
+        let whole = match value {
+            Value::Number(number) => size == Size::DW || number.range.umax() >> (8 * size.bytes()) == 0,
+            Value::Pointer(_) | Value::NotInit => false,
+        };
         Ok(match src {
-            Source::Reg(reg) => self.link(reg, value),
-            Source::Imm(_) => value,
+            Source::Reg(reg) if spilled && whole => self.link(reg, value),
+            Source::Reg(_) | Source::Imm(_) => value,
         })
     }
 
     pub(crate) fn store_release(&mut self, size: Size, base: Reg, off: i16, src: Reg) -> Check {
-        let value = self.stored(Source::Reg(src))?;
-        self.check_atomic_target(base, "stores into")?;
-        self.store_value(Touch { base, off: off.into(), size, aligned: true }, value)
+        let value = self.stored(size, base, Source::Reg(src))?;
+        let through = self.read(base)?;
+        self.store_value(Touch { base, off: off.into(), size, aligned: true }, value)?;
+        self.check_atomic_target(base, through, "stores into")
     }
 
     pub(crate) fn atomic(&mut self, size: Size, op: AtomicOp, base: Reg, off: i16, src: Reg) -> Check {
@@ -106,7 +117,7 @@ impl Explorer<'_> {
         if op == AtomicOp::CmpXchg {
             self.read(Reg::R0)?;
         }
-        self.check_atomic_target(base, "stores into")?;
+        self.check_atomic_target(base, self.read(base)?, "stores into")?;
         let touch = Touch { base, off: off.into(), size, aligned: true };
         let old = match self.load_value(touch)? {
             Value::Number(old) if seeded(Bug::RootsOfFetch) => Value::ranged(old.range),
@@ -130,8 +141,10 @@ impl Explorer<'_> {
         self.store_value(touch, Value::NotInit)
     }
 
-    fn check_atomic_target(&self, base: Reg, verb: &str) -> Check {
-        if let Value::Pointer(pointer) = self.read(base)? {
+    /// Whether atomics may go through a pointer (`atomic_ptr_type_ok`). Loads and stores that order others are asked
+    /// last, as in the kernel.
+    fn check_atomic_target(&self, base: Reg, through: Value, verb: &str) -> Check {
+        if let Value::Pointer(pointer) = through {
             let refused = match pointer.kind {
                 Kind::Context
                 | Kind::Packet { .. }
@@ -175,21 +188,20 @@ impl Explorer<'_> {
         }
     }
 
-    /// Of what is no address at all the kernel asks for alignment first, where it asks for it.
-    fn check_number_aligned(&self, touch: Touch) -> Check {
-        let Value::Number(number) = self.read(touch.base)? else { return Ok(()) };
-        if !touch.aligned && !self.program.strict_alignment {
-            return Ok(());
-        }
-        let var = Pointer { var: number.range, ..Pointer::new(Kind::ConstDynptr) };
-        self.check_alignment(&var, i64::from(touch.off), touch.size.bytes(), true)
+    /// Alignment comes first, where it is asked for, also of what is no address at all.
+    fn check_touch_aligned(&self, touch: Touch) -> Check {
+        let pointer = match self.read(touch.base)? {
+            Value::Pointer(pointer) => pointer,
+            Value::Number(number) => Pointer { var: number.range, ..Pointer::new(Kind::ConstDynptr) },
+            Value::NotInit => return Ok(()),
+        };
+        self.check_alignment(&pointer, i64::from(touch.off), touch.size.bytes(), touch.aligned)
     }
 
     /// What a load gives, and that it may be done.
     fn load_value(&mut self, touch: Touch) -> Check<Value> {
-        self.check_number_aligned(touch)?;
+        self.check_touch_aligned(touch)?;
         let pointer = self.base(touch.base)?;
-        self.check_alignment(&pointer, i64::from(touch.off), touch.size.bytes(), touch.aligned)?;
         let bytes = touch.size.bytes();
         let any = Value::ranged(Scalar::from_load(touch.size, false));
         match pointer.kind {
@@ -249,8 +261,8 @@ impl Explorer<'_> {
 
     /// Stores a value; `NotInit` stands for bytes of which nothing is known.
     fn store_value(&mut self, touch: Touch, value: Value) -> Check {
+        self.check_touch_aligned(touch)?;
         let pointer = self.base(touch.base)?;
-        self.check_alignment(&pointer, i64::from(touch.off), touch.size.bytes(), touch.aligned)?;
         let bytes = touch.size.bytes();
         let regno = touch.base.index();
         match pointer.kind {

@@ -11,7 +11,7 @@ use crate::facts::Access;
 use crate::reject::{Reject, drop_code};
 use crate::rule::Rule;
 use crate::transfer::alu::OFFSET_MAX;
-use crate::value::{Kind, MapRef, Pointer};
+use crate::value::{Kind, MapRef, Pointer, SocketView};
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,13 +27,17 @@ impl Explorer<'_> {
     pub(crate) fn check_alignment(&self, pointer: &Pointer, off: i64, size: u32, always: bool) -> Check {
         let strict = always || self.program.strict_alignment;
         let (strict, what) = match pointer.kind {
+            _ if pointer.maybe_null => (strict, ""),
             Kind::Packet { .. } | Kind::PacketMeta { .. } => (strict, "packet "),
             Kind::Stack { .. } => (!seeded(Bug::StackMisaligned), "stack "),
             Kind::Context => (strict, "context "),
             Kind::MapValue(_) => (strict, "value "),
             Kind::MapKey(_) => (strict, "key "),
             Kind::FlowKeys => (strict, "flow keys "),
-            Kind::Socket(_) => (strict, "sock "),
+            Kind::Socket(SocketView::Common) => (strict, "sock_common "),
+            Kind::Socket(SocketView::Full) => (strict, "sock "),
+            Kind::Socket(SocketView::Tcp) => (strict, "tcp_sock "),
+            Kind::Socket(SocketView::Xdp) => (strict, "xdp_sock "),
             Kind::PacketEnd
             | Kind::Map(_)
             | Kind::Record { .. }

@@ -57,7 +57,13 @@ impl<'v> Machine<'v> {
         match insn {
             Insn::Alu { width, op, dst, src } => self.alu(width, op, dst, src)?,
             Insn::Mov { width, dst, src } => self.mov(width, dst, src)?,
-            Insn::MovSx { width, from, dst, src } => self.made(dst, src, |range| range.movsx(width, from))?,
+            Insn::MovSx { width, from, dst, src } => match self.get(src)?.as_number() {
+                Some(number) if is_positive(&number.range, from) => {
+                    let value = self.copied(Source::Reg(src))?;
+                    self.set(dst, value)?;
+                }
+                _ => self.made(dst, src, |range| range.movsx(width, from))?,
+            },
             Insn::Neg { width, dst } => self.made(dst, dst, |range| range.neg(width))?,
             Insn::Swap { kind, size, dst } => self.made(dst, dst, |range| range.swap(kind, size))?,
             Insn::LoadImm64 { dst, value } => {
@@ -68,7 +74,7 @@ impl<'v> Machine<'v> {
             Insn::SecondHalf => return refuse("the middle of an instruction"),
             Insn::Load { size, signed, dst, base, off } => {
                 let value = match self.load(base, off, size)? {
-                    Abstract::Number(number) if signed => {
+                    Abstract::Number(number) if signed && !is_positive(&number.range, size) => {
                         Abstract::number(number.range.movsx(Width::W64, size))
                     }
                     Abstract::Pointer(_) if signed => return refuse("a signed load of a pointer"),
@@ -178,12 +184,11 @@ impl<'v> Machine<'v> {
 
     fn alu(&mut self, width: Width, op: AluOp, dst: Reg, src: Source) -> Step {
         let (left, right) = (self.get(dst)?, self.source(src)?);
-        let sum = (width, op) == (Width::W64, AluOp::Add);
         let value = match (left, right) {
             (Abstract::Number(number), Abstract::Number(by)) => {
                 let range = Scalar::alu(op, width, &number.range, &by.range);
-                let apart = by.range.as_constant().filter(|_| sum && number.link != 0);
-                let apart = apart.and_then(|by| i64::from(number.delta).checked_add(by as i64));
+                let apart = added(op, width, &number.range, &by.range).filter(|_| number.link != 0);
+                let apart = apart.and_then(|by| i64::from(number.delta).checked_add(by));
                 match apart.and_then(|apart| i32::try_from(apart).ok()) {
                     Some(delta) => Abstract::Number(Number { range, delta, ..number }),
                     None => Abstract::number(range),
@@ -301,4 +306,28 @@ pub(super) fn each(state: &mut RecordedState, mut change: impl FnMut(&mut Abstra
         frame.regs.iter_mut().for_each(&mut change);
         frame.stack.iter_mut().for_each(|slot| change(&mut slot.spilled));
     }
+}
+
+/// Whether the sign bit of so many bytes is clear, and all above it.
+fn is_positive(range: &Scalar, of: Size) -> bool {
+    range.umax() >> (of.bytes() * 8 - 1) == 0
+}
+
+/// The constant by which a sum is more than what it was made of, if all of it is.
+fn added(op: AluOp, width: Width, range: &Scalar, by: &Scalar) -> Option<i64> {
+    let by = match width {
+        Width::W64 => by.as_constant()? as i64,
+        Width::W32 => i64::from(by.as_constant32()? as i32),
+    };
+    let by = match op {
+        AluOp::Add => by,
+        AluOp::Sub => by.checked_neg()?,
+        _ => return None,
+    };
+    let inside = |end: u64| i64::try_from(end).ok().and_then(|end| u32::try_from(end.checked_add(by)?).ok());
+    let exact = || {
+        let short = range.umax() <= u32::MAX.into();
+        short && inside(range.umin()).is_some() && inside(range.umax()).is_some()
+    };
+    (width == Width::W64 || exact()).then_some(by)
 }
