@@ -239,6 +239,26 @@ fn a_chain_of_ten_thousand_functions_is_no_deep_recursion() {
 }
 
 #[test]
+fn fifty_thousand_programs_beside_a_hundred_thousand_types_are_taken_at_once() {
+    const COUNT: u64 = 50_000;
+    let insns: Vec<u64> = (0..COUNT).flat_map(|_| [MOV, EXIT]).collect();
+    let mut file = File::with_code("xdp", &insns);
+    for n in 0..COUNT {
+        file.symbol(&format!("f{n}"), FUNCTION, 3, n * 16, 16);
+    }
+    let int = [1, 1 << 24, 4, 32];
+    let types: Vec<u32> = std::iter::repeat_n(int, 100_000).flatten().collect();
+    file.section(".BTF", PROGBITS, 0, btf(&types, &["int"]));
+    let start = std::time::Instant::now();
+    let object = Object::parse(&file.bytes()).expect("sound");
+    for entry in object.programs() {
+        object.program(&entry.name).expect("a program");
+    }
+    assert!(start.elapsed().as_secs() < 10, "took {:?}", start.elapsed());
+    assert_eq!(object.programs().len(), COUNT as usize);
+}
+
+#[test]
 fn functions_without_symbols_are_found() {
     // Section `xdp` calls the second function of `.text`, which has no symbols at all.
     let mut file = File::with_code("xdp", &[call(1), EXIT]);
