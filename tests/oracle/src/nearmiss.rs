@@ -497,7 +497,7 @@ impl Walked {
 
 /// Why weir may accept what the kernel refuses, by what the kernel says; `None`: for no known reason.
 pub fn explained(kernel: &str) -> Option<&'static str> {
-    const KNOWN: [(&str, &[&str]); 5] = [
+    const KNOWN: [(&str, &[&str]); 6] = [
         ("the kernel says that it is its own bug", &["verifier bug: No program to jit"]),
         ("code or ways that no run comes to", &[UNREACHED]),
         (
@@ -520,6 +520,8 @@ pub fn explained(kernel: &str) -> Option<&'static str> {
             ],
         ),
         ("loops", &["infinite loop", "too large", "too complex", "back-edge"]),
+        // The kernel takes what a number is apart from its link for a part of where it leads (`reg->off`).
+        ("distances of linked numbers taken for offsets", &["pointer offset"]),
         ("form", &["unreachable insn"]),
     ];
     KNOWN.iter().find(|(_, texts)| texts.iter().any(|text| kernel.contains(text))).map(|(name, _)| *name)

@@ -66,8 +66,9 @@ fn by_chance(case: &Case, verified: &Verified) -> bool {
         _ => false,
     };
     let pointer = case.says_pointer() || !verified.lints().is_empty();
-    // What lies on the stack before it is written is chance too, and the lints tell of it.
-    pointer || verified.program().insns.iter().any(chance)
+    // What lies on the stack before it is written is chance too; weir clears it.
+    let unwritten = verified.facts().functions.iter().any(|function| function.reads_unwritten);
+    pointer || unwritten || verified.program().insns.iter().any(chance)
 }
 
 /// Puts into a map what the kernel's test has in it.
