@@ -66,6 +66,127 @@ pub enum ValueField {
         /// Bytes from the start of the value.
         offset: u32,
     },
+    /// Something of the kernel's that weir does not have: no program may use it, and none may touch its bytes.
+    Foreign {
+        /// Bytes from the start of the value.
+        offset: u32,
+        /// What it is.
+        what: Foreign,
+    },
+}
+
+/// What the kernel keeps in maps' values and weir does not (`enum btf_field_type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foreign {
+    /// A pointer to a structure of the kernel that is not counted (`__kptr_untrusted`).
+    Pointer,
+    /// A counted one (`__kptr`).
+    CountedPointer,
+    /// One to memory of each CPU (`__percpu_kptr`).
+    PercpuPointer,
+    /// One to memory of a process (`__uptr`).
+    UserPointer,
+    /// `struct bpf_wq`.
+    Workqueue,
+    /// `struct bpf_list_head`.
+    ListHead,
+    /// `struct bpf_rb_root`.
+    RbRoot,
+    /// `struct bpf_refcount`.
+    Refcount,
+    /// `struct bpf_res_spin_lock`.
+    ResilientLock,
+}
+
+impl Foreign {
+    /// Everything.
+    pub const ALL: [Foreign; 9] = [
+        Foreign::Pointer,
+        Foreign::CountedPointer,
+        Foreign::PercpuPointer,
+        Foreign::UserPointer,
+        Foreign::Workqueue,
+        Foreign::ListHead,
+        Foreign::RbRoot,
+        Foreign::Refcount,
+        Foreign::ResilientLock,
+    ];
+
+    /// The kernel's word for it (`btf_field_type_name`), which is the structure's name if it is one.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Foreign::Pointer | Foreign::CountedPointer => "kptr",
+            Foreign::PercpuPointer => "percpu_kptr",
+            Foreign::UserPointer => "uptr",
+            Foreign::Workqueue => "bpf_wq",
+            Foreign::ListHead => "bpf_list_head",
+            Foreign::RbRoot => "bpf_rb_root",
+            Foreign::Refcount => "bpf_refcount",
+            Foreign::ResilientLock => "bpf_res_spin_lock",
+        }
+    }
+
+    /// Its tag in the type of a pointer, if it is one.
+    pub const fn tag(self) -> Option<&'static str> {
+        match self {
+            Foreign::Pointer => Some("kptr_untrusted"),
+            Foreign::CountedPointer => Some("kptr"),
+            Foreign::PercpuPointer => Some("percpu_kptr"),
+            Foreign::UserPointer => Some("uptr"),
+            Foreign::Workqueue
+            | Foreign::ListHead
+            | Foreign::RbRoot
+            | Foreign::Refcount
+            | Foreign::ResilientLock => None,
+        }
+    }
+
+    /// Its bytes.
+    pub const fn bytes(self) -> u32 {
+        match self {
+            Foreign::Refcount => 4,
+            Foreign::Workqueue | Foreign::ListHead | Foreign::RbRoot => 16,
+            Foreign::Pointer
+            | Foreign::CountedPointer
+            | Foreign::PercpuPointer
+            | Foreign::UserPointer
+            | Foreign::ResilientLock => 8,
+        }
+    }
+}
+
+impl ValueField {
+    /// Bytes from the start of the value.
+    pub const fn offset(&self) -> u32 {
+        match *self {
+            ValueField::SpinLock { offset }
+            | ValueField::Timer { offset }
+            | ValueField::Foreign { offset, .. } => offset,
+        }
+    }
+
+    /// How many bytes it has.
+    pub const fn size(&self) -> u32 {
+        match self {
+            ValueField::SpinLock { .. } => 4,
+            ValueField::Timer { .. } => 16,
+            ValueField::Foreign { what, .. } => what.bytes(),
+        }
+    }
+
+    /// The kernel's word for it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            ValueField::SpinLock { .. } => "bpf_spin_lock",
+            ValueField::Timer { .. } => "bpf_timer",
+            ValueField::Foreign { what, .. } => what.name(),
+        }
+    }
+
+    /// The bytes of the value that it takes.
+    pub const fn bytes(self) -> std::ops::Range<u32> {
+        self.offset()..self.offset().saturating_add(self.size())
+    }
 }
 
 /// What a map is made of, as declared; not the map.
@@ -96,16 +217,6 @@ pub struct MapSpec {
     pub frozen: bool,
     /// `LIBBPF_PIN_BY_NAME`: shared with other objects under its name.
     pub pinned: bool,
-}
-
-impl ValueField {
-    /// The bytes of the value that it takes.
-    pub const fn bytes(self) -> std::ops::Range<u32> {
-        match self {
-            ValueField::SpinLock { offset } => offset..offset.saturating_add(4),
-            ValueField::Timer { offset } => offset..offset.saturating_add(16),
-        }
-    }
 }
 
 impl MapSpec {

@@ -87,10 +87,7 @@ fn common(spec: &MapSpec) -> Result<(), Fault> {
         "BPF_F_RDONLY and BPF_F_WRONLY exclude each other".into()
     })?;
     for field in &spec.fields {
-        let (name, offset, len) = match *field {
-            ValueField::SpinLock { offset } => ("bpf_spin_lock", offset, 4),
-            ValueField::Timer { offset } => ("bpf_timer", offset, 16),
-        };
+        let (name, offset, len) = (field.name(), field.offset(), u64::from(field.size()));
         let align = if len == 4 { 4 } else { 8 };
         let outside = u64::from(offset) + len > u64::from(spec.value_size);
         invalid(outside || offset % align != 0, || {

@@ -42,11 +42,11 @@ impl ValueShape {
         }
         let lock = spec.fields.iter().find_map(|field| match *field {
             ValueField::SpinLock { offset } if offset as usize + 4 <= size => Some(offset as usize),
-            ValueField::SpinLock { .. } | ValueField::Timer { .. } => None,
+            ValueField::SpinLock { .. } | ValueField::Timer { .. } | ValueField::Foreign { .. } => None,
         });
         let timer = spec.fields.iter().find_map(|field| match *field {
             ValueField::Timer { offset } if offset as usize + 16 <= size => Some(offset as usize),
-            ValueField::SpinLock { .. } | ValueField::Timer { .. } => None,
+            ValueField::SpinLock { .. } | ValueField::Timer { .. } | ValueField::Foreign { .. } => None,
         });
         ValueShape { size, plain, special, lock, timer }
     }
@@ -128,8 +128,5 @@ impl ValueShape {
 }
 
 fn extent(field: &ValueField) -> (usize, usize) {
-    match *field {
-        ValueField::SpinLock { offset } => (offset as usize, 4),
-        ValueField::Timer { offset } => (offset as usize, 16),
-    }
+    (field.offset() as usize, field.size() as usize)
 }

@@ -86,8 +86,8 @@ rules! {
         "A map made read-only for programs is not written.", "write into map forbidden, value_size=%d off=%d size=%d";
     MapWriteOnly = "map-write-only", "read of a write-only map",
         "A map made write-only for programs is not read.", "read from map forbidden, value_size=%d off=%d size=%d";
-    MapField = "map-special-field", "direct access to a lock or timer",
-        "Spin locks and timers inside a value are touched by their helpers only.", "%s cannot be accessed directly by load/store";
+    MapField = "map-special-field", "direct access to what only calls may touch",
+        "Locks, timers and pointers of the kernel inside a value are touched by their helpers only.", "%s cannot be accessed directly by load/store";
     MemoryBounds = "memory-bounds", "access outside the memory",
         "An access stays inside its memory.", "invalid access to memory, mem_size=%u off=%d size=%d";
     ReadOnlyMemory = "read-only-memory", "write to read-only memory",

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use weir_ebpf::abi::map_kind::create_flags;
 use weir_ebpf::abi::{Helper, Kfunc, MapKind};
 use weir_ebpf::isa::{Imm64, Insn};
-use weir_ebpf::program::{Function, Initial, Param, ValueField};
+use weir_ebpf::program::{Function, Initial, Param};
 use weir_ebpf::{MapSpec, Program, ProgramType, encode};
 use weir_object::btf::{Btf, Kind};
 use weir_sys::bpf::{KernelBtf, KernelMap, KernelProgram, LoadAttr, MapAttr};
@@ -129,10 +129,7 @@ fn value_btf(spec: &MapSpec) -> (Vec<u8>, u32, u32) {
     };
     let mut members = Vec::new();
     for field in &spec.fields {
-        let (kind, size, offset) = match *field {
-            ValueField::SpinLock { offset } => ("bpf_spin_lock", 4, offset),
-            ValueField::Timer { offset } => ("bpf_timer", 16, offset),
-        };
+        let (kind, size, offset) = (field.name(), field.size(), field.offset());
         let name = btf.name(kind);
         let id = btf.add(&[name, KIND_STRUCT, size]);
         let name = btf.name(&format!("at_{offset}"));

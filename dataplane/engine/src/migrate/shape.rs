@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use weir_ebpf::abi::MapKind;
-use weir_ebpf::program::{Initial, MapSpec, ValueField};
+use weir_ebpf::program::{Initial, MapSpec};
 use weir_object::Btf;
 use weir_object::btf::{Composite, Kind, TypeId};
 
@@ -259,10 +259,7 @@ impl Layout {
             let fits = |shape: &Shape| shape.size() == u64::from(size) && shape.is_sound();
             typed.and_then(|(btf, id)| Shape::of(btf, id)).filter(fits)
         };
-        let special = spec.fields.iter().map(|field| match *field {
-            ValueField::SpinLock { offset } => (offset, 4),
-            ValueField::Timer { offset } => (offset, 16),
-        });
+        let special = spec.fields.iter().map(|field| (field.offset(), field.size()));
         Layout {
             map: spec.name.clone(),
             kind: spec.kind as u32,

@@ -1,6 +1,6 @@
 //! Sizes of types, and where the special fields of a map's value are.
 
-use weir_ebpf::program::ValueField;
+use weir_ebpf::program::{Foreign, ValueField};
 
 use super::{Btf, Kind, TypeId};
 
@@ -45,7 +45,7 @@ impl Btf {
         None
     }
 
-    /// Where a value of this type has its spin lock and its timer, by offset.
+    /// Where a value of this type has its spin lock, its timer and what only the kernel has, by offset.
     ///
     /// The kernel looks into the structure and the structures in it, not into arrays
     /// (kernel/bpf/btf.c: `btf_find_field`).
@@ -53,9 +53,7 @@ impl Btf {
         let mut fields = Vec::new();
         let mut looks = 0;
         self.look_into(id, 0, 0, &mut looks, &mut fields);
-        fields.sort_by_key(|field| match field {
-            ValueField::SpinLock { offset } | ValueField::Timer { offset } => *offset,
-        });
+        fields.sort_by_key(ValueField::offset);
         fields
     }
 
@@ -71,7 +69,12 @@ impl Btf {
                 match self.name(stripped) {
                     "bpf_spin_lock" => return into.push(ValueField::SpinLock { offset }),
                     "bpf_timer" => return into.push(ValueField::Timer { offset }),
-                    _ => {}
+                    name => {
+                        let named = |what: &&Foreign| what.tag().is_none() && what.name() == name;
+                        if let Some(&what) = Foreign::ALL.iter().find(named) {
+                            return into.push(ValueField::Foreign { offset, what });
+                        }
+                    }
                 }
                 composite.members.iter().map(|m| (m.of, base + u64::from(m.bit_offset / 8))).collect()
             }
@@ -80,6 +83,15 @@ impl Btf {
                 .map(|variable| (variable.variable, base + u64::from(variable.offset)))
                 .collect(),
             Kind::Variable { of, .. } => vec![(*of, base)],
+            Kind::Ptr(to) => {
+                // The tag is of what is pointed to (kernel/bpf/btf.c: `btf_find_kptr`).
+                let tagged = matches!(self.kind(*to), Kind::TypeTag(_)).then(|| self.name(*to));
+                let named = |what: &&Foreign| what.tag().is_some() && what.tag() == tagged;
+                if let Some(&what) = Foreign::ALL.iter().find(named) {
+                    into.push(ValueField::Foreign { offset: base as u32, what });
+                }
+                return;
+            }
             _ => return,
         };
         *looks += places.len();

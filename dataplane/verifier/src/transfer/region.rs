@@ -2,8 +2,8 @@
 
 use weir_ebpf::abi::map_kind::create_flags;
 use weir_ebpf::abi::{MAX_STACK, MapKind};
-use weir_ebpf::isa::Reg;
-use weir_ebpf::program::ValueField;
+use weir_ebpf::isa::{Insn, Reg, Source};
+use weir_ebpf::program::{Foreign, ValueField};
 
 use crate::bugs::{Bug, seeded};
 use crate::explore::{Check, Explorer};
@@ -11,7 +11,7 @@ use crate::facts::Access;
 use crate::reject::{Reject, drop_code};
 use crate::rule::Rule;
 use crate::transfer::alu::OFFSET_MAX;
-use crate::value::{Kind, MapRef, Pointer, SocketView};
+use crate::value::{Kind, MapRef, Pointer, SocketView, Value};
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,16 +236,63 @@ impl Explorer<'_> {
         let from = whole + pointer.var.smin();
         let to = whole + pointer.var.umax() as i64 + i64::from(size);
         for field in &spec.fields {
-            let (at, bytes, name) = match *field {
-                ValueField::SpinLock { offset } => (i64::from(offset), 4, "bpf_spin_lock"),
-                ValueField::Timer { offset } => (i64::from(offset), 16, "bpf_timer"),
-            };
+            let (at, bytes, name) = (i64::from(field.offset()), i64::from(field.size()), field.name());
             if from < at + bytes && at < to && !seeded(Bug::SpecialField) {
+                if let ValueField::Foreign { what, .. } = field
+                    && what.tag().is_some()
+                {
+                    return self.refuse_pointer_field(*what, pointer, (whole, at), size);
+                }
                 let message = format!("{name} cannot be accessed directly by load/store");
                 return self.refuse(Rule::MapField, message);
             }
         }
         Ok(())
+    }
+
+    /// Refuses to touch a pointer of the kernel's in a map's value, in its words as far as it would refuse, too
+    /// (`check_map_access`, `check_map_kptr_access`): nothing here ever puts one there.
+    fn refuse_pointer_field<T>(
+        &self,
+        what: Foreign,
+        pointer: &Pointer,
+        (off, wanted): (i64, i64),
+        size: u32,
+    ) -> Check<T> {
+        let name = what.name();
+        let stored = match self.program.insns[self.slot] {
+            Insn::Load { .. } => None,
+            Insn::Store { src, .. } => Some(self.source(src)?),
+            Insn::Call { .. } | Insn::CallKfunc { .. } => {
+                let message = format!("{name} cannot be accessed indirectly by helper");
+                return self.refuse(Rule::MapField, message);
+            }
+            _ => Some(Value::unknown()),
+        };
+        let Some(var) = pointer.var.as_constant() else {
+            return self.refuse(Rule::MapField, format!("{name} access cannot have variable offset"));
+        };
+        let found = off.wrapping_add(var as i64);
+        let message = match stored {
+            _ if found != wanted => format!("{name} access misaligned expected={wanted} off={found}"),
+            _ if size != 8 => format!("{name} access size must be BPF_DW"),
+            _ if matches!(self.program.insns[self.slot], Insn::Atomic { .. }) => {
+                "kptr in map can only be accessed using BPF_MEM instruction mode".to_owned()
+            }
+            Some(_) if matches!(what, Foreign::CountedPointer | Foreign::PercpuPointer) => {
+                "store to referenced kptr disallowed".to_owned()
+            }
+            Some(_) if what == Foreign::UserPointer => "store to uptr disallowed".to_owned(),
+            Some(Value::Number(_)) if matches!(self.program.insns[self.slot], Insn::Store { src: Source::Imm(imm), .. } if imm != 0) =>
+            {
+                format!("BPF_ST imm must be 0 when storing to kptr at off={wanted}")
+            }
+            _ => {
+                let message = format!("weir has no pointers of the kernel ({name}) in maps");
+                return self.refuse(Rule::Unsupported, message);
+            }
+        };
+        self.refuse(Rule::MapField, message)
     }
 
     /// An access to a stack; answers the bytes it may touch, as offsets from the frame's r10

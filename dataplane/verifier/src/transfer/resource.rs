@@ -38,7 +38,7 @@ impl Explorer<'_> {
         let lock_at = spec.and_then(|spec| {
             spec.fields.iter().find_map(|field| match *field {
                 ValueField::SpinLock { offset } => Some(i64::from(offset)),
-                ValueField::Timer { .. } => None,
+                ValueField::Timer { .. } | ValueField::Foreign { .. } => None,
             })
         });
         let Some(lock_at) = lock_at else {

@@ -44,7 +44,7 @@ impl Explorer<'_> {
         let at = spec.and_then(|spec| {
             spec.fields.iter().find_map(|field| match *field {
                 ValueField::Timer { offset } => Some(i64::from(offset)),
-                ValueField::SpinLock { .. } => None,
+                ValueField::SpinLock { .. } | ValueField::Foreign { .. } => None,
             })
         });
         let Some(at) = at else {

@@ -3,7 +3,7 @@
 //! ```text
 //! == what the case shows
 //! type xdp
-//! map NAME KIND KEY VALUE ENTRIES [flags N] [lock OFFSET] [timer OFFSET]
+//! map NAME KIND KEY VALUE ENTRIES [flags N] [lock OFFSET] [timer OFFSET] [kptr OFFSET] …
 //! data NAME HEX-BYTES          (a frozen array of one value, as .rodata is)
 //! variables NAME HEX-BYTES     (one that may be written, as .data is)
 //! license GPL
@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use weir_ebpf::abi::MapKind;
-use weir_ebpf::program::{Initial, MapSpec, Program, ProgramType, ValueField};
+use weir_ebpf::program::{Foreign, Initial, MapSpec, Program, ProgramType, ValueField};
 
 /// What is to be answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,9 +154,18 @@ fn map(words: &[&str]) -> Option<MapSpec> {
         match *pair {
             ["flags", value] => spec.flags = value.parse().ok()?,
             ["lock", offset] => spec.fields.push(ValueField::SpinLock { offset: offset.parse().ok()? }),
+            [name, offset] if foreign(name).is_some() => {
+                let (offset, what) = (offset.parse().ok()?, foreign(name)?);
+                spec.fields.push(ValueField::Foreign { offset, what });
+            }
             ["timer", offset] => spec.fields.push(ValueField::Timer { offset: offset.parse().ok()? }),
             _ => return None,
         }
     }
     Some(spec)
+}
+
+/// What only the kernel has, by the tag of its type or by its name.
+fn foreign(name: &str) -> Option<Foreign> {
+    Foreign::ALL.into_iter().find(|what| what.tag().unwrap_or(what.name()) == name)
 }
