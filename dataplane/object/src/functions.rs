@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use weir_ebpf::RawInsn;
-use weir_ebpf::isa::code::{class, op, pseudo};
+use weir_ebpf::isa::code::{LD_IMM64, class, op, pseudo};
 
 use crate::elf::{Elf, Symbol, SymbolKind};
 use crate::error::ObjectError;
@@ -22,7 +22,8 @@ pub(crate) struct Function {
     pub(crate) start: usize,
     /// Slots.
     pub(crate) length: usize,
-    /// Whether it may be an entry: it is no static function.
+    /// Whether it may be an entry: it is no static function, or one in a section of its own type that nothing
+    /// calls. libbpf refuses those, cilium/ebpf takes them for programs.
     pub(crate) entry: bool,
     /// Whether other objects see it (`__hidden` functions they do not).
     pub(crate) global: bool,
@@ -89,11 +90,14 @@ fn section_functions(
         true => symbol.kind == SymbolKind::Function,
         false => symbol.kind == SymbolKind::None && symbol.global && !symbol.name.is_empty(),
     };
+    let uncalled = |symbol: &Symbol<'_>| {
+        typed && name != ".text" && !targets.contains(&(section, (symbol.value / 8) as usize))
+    };
     let mark = |symbol: &&Symbol<'_>| Mark {
         offset: symbol.value,
         size: symbol.size,
         name: symbol.name.to_owned(),
-        entry: symbol.global,
+        entry: symbol.global || uncalled(symbol),
         global: symbol.global && !symbol.hidden,
     };
     let mut marks: Vec<Mark> = symbols.iter().filter(is_function).map(mark).collect();
@@ -157,20 +161,24 @@ fn spans(name: &str, section: usize, slots: usize, marks: &[Mark]) -> Result<Vec
     Ok(found)
 }
 
-/// Every slot that a call names, by section. Only sections without typed functions need them.
+/// Every slot that a call names, or a load of a function's address, by section.
 fn call_targets(elf: &Elf<'_>, code: &Code) -> BTreeSet<(usize, usize)> {
     let mut targets = BTreeSet::new();
     for (&section, insns) in code {
         for (slot, insn) in insns.iter().enumerate() {
-            if insn.code != CALL || insn.src != pseudo::CALL {
+            let called = insn.code == CALL && insn.src == pseudo::CALL;
+            if !called && insn.code != LD_IMM64 {
                 continue;
             }
             let relocation = elf.sections[section].relocations.get(&(slot as u64 * 8));
-            let (section, base) = match relocation.map(|found| &elf.symbols[found.symbol]) {
-                None => (Some(section), slot as i64),
-                Some(symbol) => (symbol.section, (symbol.value / 8) as i64),
+            let (section, target) = match relocation.map(|found| &elf.symbols[found.symbol]) {
+                None if !called => continue,
+                None => (Some(section), slot as i64 + i64::from(insn.imm) + 1),
+                Some(symbol) if called => {
+                    (symbol.section, (symbol.value / 8) as i64 + i64::from(insn.imm) + 1)
+                }
+                Some(symbol) => (symbol.section, (symbol.value as i64).wrapping_add(i64::from(insn.imm)) / 8),
             };
-            let target = base + i64::from(insn.imm) + 1;
             let slots = section.and_then(|section| code.get(&section)).map_or(0, Vec::len);
             if let Some(section) = section.filter(|_| (0..slots as i64).contains(&target)) {
                 targets.insert((section, target as usize));

@@ -174,6 +174,30 @@ fn constants_of_inline_assembly_are_0_until_set() {
 }
 
 #[test]
+fn static_programs_are_programs_unless_something_calls_them() {
+    const TEXT: &str = r#"
+        #include <linux/bpf.h>
+        #include <bpf/bpf_helpers.h>
+        SEC("xdp") static __attribute__((noinline)) int part(struct xdp_md *ctx) {
+            return ctx->rx_queue_index;
+        }
+        SEC("xdp") static long turn(__u32 index, void *sum) { *(__u32 *)sum += index; return 0; }
+        SEC("xdp") static int alone(struct xdp_md *ctx) {
+            __u32 sum = part(ctx);
+            bpf_loop(4, turn, &sum, 0);
+            return sum & 1;
+        }
+        char _license[] SEC("license") = "GPL";
+    "#;
+    for (clang, bytes) in compile_text("statics", TEXT) {
+        let object = Object::parse(&bytes).expect("an object");
+        let names: Vec<&str> = object.programs().iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(names, ["alone"], "{clang}");
+        object.program("alone").unwrap_or_else(|error| panic!("{clang}: {error}"));
+    }
+}
+
+#[test]
 fn lines_are_those_of_the_source() {
     const TEXT: &[u8] = b"#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\n\
         SEC(\"xdp\") int entry(struct xdp_md *ctx)\n{\n\treturn ctx->rx_queue_index; /* gr\xfcn */\n}\n\
