@@ -145,6 +145,14 @@ impl Generation {
         let (_, listed) = self.classes.split_last()?;
         listed.binary_search_by_key(&classid, |class| class.id.0).ok()
     }
+
+    /// Where the class of a packet stands in `classes`: what a filter chose, else what `skb->priority` names (as HTB
+    /// takes it), else the default.
+    #[inline]
+    pub fn class_for(&self, classid: u32, priority: u32) -> usize {
+        let named = self.class_index(classid).or_else(|| self.class_index(priority));
+        named.unwrap_or(self.classes.len() - 1)
+    }
 }
 
 /// One set of counters for each worker.

@@ -61,6 +61,18 @@ pub struct Judgement {
     pub classid: u32,
 }
 
+impl Judgement {
+    /// What every packet that comes in by `port` comes to, when no program stands between it and the port that it is
+    /// wired to: then there is nothing to ask, and no byte of it is read.
+    pub fn of_wire(generation: &Generation, port: PortNumber) -> Option<Judgement> {
+        let plan = &generation.ports[port];
+        let Forward::Connect(to) = plan.forward else { return None };
+        let bare = plan.xdp.is_empty() && plan.ingress.is_empty() && generation.ports[to].egress.is_empty();
+        let class = Some(generation.class_for(0, 0));
+        bare.then_some(Judgement { lane: Lane::Port { port: to, class }, xdp: None, tc: None, classid: 0 })
+    }
+}
+
 /// Where a redirect leads.
 struct Exit {
     port: PortNumber,
@@ -413,16 +425,8 @@ impl<'g> Judge<'g> {
                 return;
             }
         }
-        judgement.lane = Lane::Port { port, class: Some(self.class_of(context, judgement.classid)) };
-    }
-
-    /// The class: what a filter chose, else what `skb->priority` names (as HTB takes it), else the default.
-    fn class_of(&self, context: &Context<'_>, classid: u32) -> usize {
-        let generation = self.generation;
-        generation
-            .class_index(classid)
-            .or_else(|| generation.class_index(context.priority))
-            .unwrap_or(generation.classes.len() - 1)
+        let class = self.generation.class_for(judgement.classid, context.priority);
+        judgement.lane = Lane::Port { port, class: Some(class) };
     }
 }
 

@@ -328,17 +328,23 @@ impl Worker {
             recorder: self.recorder.as_deref_mut(),
             watchers,
         };
+        let wired = Judgement::of_wire(generation, port);
+        let queue = exhale.ports[port].queue();
         for mut frame in self.inhaled.drain() {
             self.shared.counters[port].received.count(frame.len());
-            let queue = exhale.ports[port].queue();
             let place = Place { port, queue, worker: self.number };
             let traced = watchers.map_or(0, |watchers| watchers.enter(place, &frame));
             if traced != 0 {
                 judge.begin_trace(place, frame.bytes());
             }
-            let judgement = with_context(&mut frame, generation.ports[port].ifindex, queue, |context| {
-                judge.judge(port, context)
-            });
+            let judgement = match wired {
+                Some(judgement) if traced == 0 => judgement,
+                Some(_) | None => {
+                    with_context(&mut frame, generation.ports[port].ifindex, queue, |context| {
+                        judge.judge(port, context)
+                    })
+                }
+            };
             if let Some(watchers) = watchers {
                 watchers.leave(place, &frame, &judgement, traced, judge.end_trace(&judgement));
             }
