@@ -17,7 +17,7 @@ use crate::generate::Recipe;
 use crate::nearmiss::{self, NearMiss};
 
 /// Programs and near-misses that a bug may survive.
-const PATIENCE: u64 = 3_000;
+pub const PATIENCE: u64 = 3_000;
 
 /// Every bug.
 pub fn all() -> impl Iterator<Item = Bug> {
@@ -68,16 +68,17 @@ fn by_cases() -> Option<String> {
     cases().iter().find(wrong).map(|case| format!("case `{}` of {}", case.name, case.file))
 }
 
-/// The program whose wrong proof the certificate checker alone refuses, if there is one. Nothing is run, and no
+/// The program whose wrong proof the certificate checker alone refuses, if there is one among the cases and so many
+/// programs and near-misses. Nothing is run, and no
 /// right answer is known: the verifier has the bug, and the checker reads what it says. The checker itself has no
 /// bug, in the numbers' operators neither.
-pub fn uncertified(bug: Bug) -> Option<String> {
+pub fn uncertified(bug: Bug, patience: u64) -> Option<String> {
     let cases =
         cases().iter().map(|case| (format!("case `{}` of {}", case.name, case.file), case.program.clone()));
     let programs =
-        (1..PATIENCE).map(|seed| (format!("program {seed}"), Arc::new(Recipe::random(seed).program())));
+        (1..patience).map(|seed| (format!("program {seed}"), Arc::new(Recipe::random(seed).program())));
     let misses =
-        (1..PATIENCE).map(|seed| (format!("near-miss {seed}"), Arc::new(NearMiss::random(seed).program())));
+        (1..patience).map(|seed| (format!("near-miss {seed}"), Arc::new(NearMiss::random(seed).program())));
     let mut all = cases.chain(programs).chain(misses);
     all.find_map(|(name, program)| {
         let why = with(bug, || proof(&program)).and_then(refused)?;

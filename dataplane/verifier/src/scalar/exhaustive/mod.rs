@@ -1,6 +1,6 @@
 //! Every operator on every number of a small word: that nothing is lost, and how often nothing is gained.
 //!
-//! Two domains are small enough. Known bits alone are tried at 8 bits, in all pairs. Whole numbers, with their
+//! Two domains are small enough. Known bits alone are tried at 8 bits, in all pairs (6 when pairs are sampled). Whole numbers, with their
 //! ranges and their low half, are tried at 4 bits with a half of 2: there are 3175, each a set of words, and the
 //! operators are generic over the width, so that the same code is tried as runs at 64 and 32. An operator is
 //! unsound on a pair when a word that the machine may compute is missing, and optimal when no number of the
@@ -110,10 +110,15 @@ impl Operator {
         }
     }
 
+    /// Bits of the words on which known bits are tried, always in all pairs.
+    pub const fn tnum_bits(one_of: usize) -> u32 {
+        if one_of > 1 { 6 } else { 8 }
+    }
+
     /// Tries it on every pair, or on one pair of so many.
     pub fn tally(self, numbers: &Numbers, one_of: usize) -> Tally {
         match self {
-            Operator::Bits(op) => bits_of_pairs(op, if one_of > 1 { 6 } else { 8 }),
+            Operator::Bits(op) => bits_of_pairs(op, Self::tnum_bits(one_of)),
             Operator::Sync => tiny::sync(one_of),
             other => numbers.tally(other, one_of),
         }
