@@ -46,13 +46,12 @@ fn seen(value: &Value, mattered: Roots) -> Abstract {
     match value {
         Value::NotInit => Abstract::NotInit,
         Value::Number(number) if !number.roots.is_within(mattered) => Abstract::number(Scalar::unknown()),
-        // A sum that may have gone round is not told as a link.
-        Value::Number(number) if number.moved == (Moved::Half { wraps: true }) => {
-            Abstract::number(number.range)
-        }
-        Value::Number(number) => {
-            Abstract::Number(Number { range: number.range, link: number.id, delta: number.delta })
-        }
+        Value::Number(number) => Abstract::Number(Number {
+            range: number.range,
+            link: number.id,
+            delta: number.delta,
+            half: number.moved == (Moved::Half { wraps: true }),
+        }),
         Value::Pointer(pointer) => Abstract::Pointer(Pointer {
             target: target(pointer.kind),
             maybe_null: pointer.maybe_null,

@@ -81,6 +81,8 @@ pub struct Number {
     pub link: u32,
     /// See `link`.
     pub delta: i32,
+    /// Whether that is so of the low halves only; then nothing is above this one's.
+    pub half: bool,
 }
 
 /// A pointer.
@@ -112,7 +114,7 @@ pub enum Abstract {
 impl Abstract {
     /// A number of which nothing is known but this.
     pub const fn number(range: Scalar) -> Self {
-        Abstract::Number(Number { range, link: 0, delta: 0 })
+        Abstract::Number(Number { range, link: 0, delta: 0, half: false })
     }
 
     /// A pointer to the start of something.
@@ -241,19 +243,27 @@ impl States {
     }
 }
 
+/// What a name is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Name {
+    Number,
+    LowHalf,
+    Packet,
+}
+
 /// Names and the concrete numbers they were found to stand for.
 #[derive(Default)]
-struct Links(Vec<(u32, bool, u64)>);
+struct Links(Vec<(u32, Name, u64)>);
 
 impl Links {
-    fn agree(&mut self, id: u32, packet: bool, base: u64) -> bool {
+    fn agree(&mut self, id: u32, of: Name, base: u64) -> bool {
         if id == 0 {
             return true;
         }
-        match self.0.iter().find(|link| link.0 == id && link.1 == packet) {
+        match self.0.iter().find(|link| link.0 == id && link.1 == of) {
             Some(link) => link.2 == base,
             None => {
-                self.0.push((id, packet, base));
+                self.0.push((id, of, base));
                 true
             }
         }
@@ -330,7 +340,7 @@ impl Abstract {
     fn admits(&self, raw: u64, above: usize, world: &impl World, links: &mut Links) -> Result<(), String> {
         match *self {
             Abstract::NotInit => Ok(()),
-            Abstract::Number(Number { range, link, delta }) => {
+            Abstract::Number(Number { range, link, delta, half }) => {
                 if !range.contains(raw) {
                     return Err(format!(
                         "not in [{}, {}] [{}, {}] ({:#x}; {:#x})",
@@ -342,7 +352,9 @@ impl Abstract {
                         range.tnum().mask()
                     ));
                 }
-                if !links.agree(link, false, raw.wrapping_sub(i64::from(delta) as u64)) {
+                let base = raw.wrapping_sub(i64::from(delta) as u64);
+                let whole = half || links.agree(link, Name::Number, base);
+                if !whole || !links.agree(link, Name::LowHalf, base & u64::from(u32::MAX)) {
                     return Err(format!("not as linked by {link}"));
                 }
                 Ok(())
@@ -366,12 +378,12 @@ impl Abstract {
                         var.umax()
                     ));
                 }
-                let (packet, range, len) = match target {
-                    Target::Packet { range } => (true, range, world.packet_len()),
-                    Target::PacketMeta { range } => (true, range, world.meta_len()),
+                let (of, range, len) = match target {
+                    Target::Packet { range } => (Name::Packet, range, world.packet_len()),
+                    Target::PacketMeta { range } => (Name::Packet, range, world.meta_len()),
                     _ => return Ok(()),
                 };
-                if !links.agree(id, packet, unknown) {
+                if !links.agree(id, of, unknown) {
                     return Err(format!("not where packet position {id} is"));
                 }
                 if range > 0 && unknown.saturating_add(u64::from(range)) > len {

@@ -44,12 +44,13 @@ fn every_bug_seeded_in_the_verifier_is_found() {
 
 /// Bugs that the certificate checker finds alone, at the least. Of the twelve others, which `judge mutants --each`
 /// names, three make the verifier refuse too much or stop at an assertion; three are of ends, of which a
-/// certificate says nothing; six are in what it does not check: callbacks, kinds of maps, objects on the stack.
+/// certificate says nothing; five are in what it does not check: callbacks, kinds of maps, objects on the stack;
+/// and one shows in one program of a thousand, more than are tried here.
 const BY_CERTIFICATE_ALONE: usize = 104;
 
 #[test]
 fn the_certificate_alone_refuses_most_bugs() {
-    let missed: Vec<_> = mutants::all().filter(|bug| mutants::uncertified(*bug, 150).is_none()).collect();
+    let missed: Vec<_> = mutants::all().filter(|bug| mutants::uncertified(*bug).is_none()).collect();
     let refused = mutants::all().count() - missed.len();
     println!("{refused} bugs refused by the certificate alone, not {missed:?}");
     assert!(refused >= BY_CERTIFICATE_ALONE, "only {refused}, not {missed:?}");

@@ -129,9 +129,12 @@ fn spread(state: &mut RecordedState, known: Number) -> Option<()> {
     let mut possible = Some(());
     each(state, |value| {
         let Abstract::Number(number) = value else { return };
-        if number.link == known.link {
+        // Of a half only so much is known of the other as fits in one.
+        let half = known.half || number.half;
+        if number.link == known.link && (!half || number.range.umax() <= u32::MAX.into()) {
             let apart = Scalar::constant((i64::from(number.delta) - i64::from(known.delta)) as u64);
-            match number.range.meet(&Scalar::alu(AluOp::Add, Width::W64, &known.range, &apart)) {
+            let width = if half { Width::W32 } else { Width::W64 };
+            match number.range.meet(&Scalar::alu(AluOp::Add, width, &known.range, &apart)) {
                 Some(meet) => number.range = meet,
                 None => possible = None,
             }

@@ -6,10 +6,18 @@ use weir_verifier::states::{
 
 use super::stack;
 
+/// What a name is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Number,
+    LowHalf,
+    Pointer,
+}
+
 /// Names of the wider state, and what each stands for in the narrower one.
 struct Names {
-    /// Of numbers (`true`) or pointers: the name, and a name with a distance, or a constant.
-    pairs: Vec<((bool, u32), (u32, i64))>,
+    /// The name of something, and a name with a distance, or a constant.
+    pairs: Vec<((Of, u32), (u32, i64))>,
     /// The links of all numbers of the wider state.
     links: Vec<u32>,
 }
@@ -21,7 +29,7 @@ impl Names {
     }
 
     /// What was one thing must be one thing still.
-    fn agree(&mut self, wide: (bool, u32), narrow: (u32, i64)) -> bool {
+    fn agree(&mut self, wide: (Of, u32), narrow: (u32, i64)) -> bool {
         match self.pairs.iter().find(|(name, _)| *name == wide) {
             Some((_, found)) => *found == narrow,
             None => {
@@ -34,12 +42,13 @@ impl Names {
     /// A number that others are linked to keeps its distance to them: by a link, or since all are constants.
     fn linked(&mut self, wide: &Number, narrow: &Number) -> bool {
         let delta = i64::from(wide.delta);
-        let base = match narrow.range.as_constant() {
-            Some(value) => (0, (value as i64).wrapping_sub(delta)),
-            None if narrow.link == 0 => return false,
-            None => (narrow.link, i64::from(narrow.delta) - delta),
+        let (name, distance, half) = match narrow.range.as_constant() {
+            Some(value) => (0, (value as i64).wrapping_sub(delta), false),
+            None => (narrow.link, i64::from(narrow.delta) - delta, narrow.half || narrow.link == 0),
         };
-        self.agree((true, wide.link), base)
+        let whole = wide.half || !half && self.agree((Of::Number, wide.link), (name, distance));
+        let linked = name != 0 || !half;
+        linked && whole && self.agree((Of::LowHalf, wide.link), (name, i64::from(distance as u32)))
     }
 
     fn value(&mut self, wide: &Abstract, narrow: &Abstract) -> bool {
@@ -65,7 +74,7 @@ impl Names {
         let named = match (wide.id, narrow.id) {
             (0, narrow) => narrow == 0,
             (_, 0) => false,
-            (wide, narrow) => self.agree((false, wide), (narrow, 0)),
+            (wide, narrow) => self.agree((Of::Pointer, wide), (narrow, 0)),
         };
         target
             && (wide.maybe_null, wide.off) == (narrow.maybe_null, narrow.off)

@@ -187,12 +187,7 @@ impl<'v> Machine<'v> {
         let value = match (left, right) {
             (Abstract::Number(number), Abstract::Number(by)) => {
                 let range = Scalar::alu(op, width, &number.range, &by.range);
-                let apart = added(op, width, &number.range, &by.range).filter(|_| number.link != 0);
-                let apart = apart.and_then(|by| i64::from(number.delta).checked_add(by));
-                match apart.and_then(|apart| i32::try_from(apart).ok()) {
-                    Some(delta) => Abstract::Number(Number { range, delta, ..number }),
-                    None => Abstract::number(range),
-                }
+                Abstract::Number(added(op, width, number, &by.range, range))
             }
             (Abstract::Pointer(pointer), Abstract::Number(by)) if width == Width::W64 => {
                 self.moved(op, pointer, by.range, true)?
@@ -313,21 +308,24 @@ fn is_positive(range: &Scalar, of: Size) -> bool {
     range.umax() >> (of.bytes() * 8 - 1) == 0
 }
 
-/// The constant by which a sum is more than what it was made of, if all of it is.
-fn added(op: AluOp, width: Width, range: &Scalar, by: &Scalar) -> Option<i64> {
+/// What stays of a number's link when a constant is added or taken away: all of it, unless the sum may go round in
+/// the low half; then that of the low halves.
+fn added(op: AluOp, width: Width, number: Number, by: &Scalar, range: Scalar) -> Number {
+    let unlinked = Number { range, link: 0, delta: 0, half: false };
     let by = match width {
-        Width::W64 => by.as_constant()? as i64,
-        Width::W32 => i64::from(by.as_constant32()? as i32),
+        Width::W64 => by.as_constant().and_then(|by| i32::try_from(by as i64).ok()),
+        Width::W32 => by.as_constant32().map(|by| by as i32),
     };
-    let by = match op {
-        AluOp::Add => by,
-        AluOp::Sub => by.checked_neg()?,
-        _ => return None,
-    };
-    let inside = |end: u64| i64::try_from(end).ok().and_then(|end| u32::try_from(end.checked_add(by)?).ok());
-    let exact = || {
-        let short = range.umax() <= u32::MAX.into();
-        short && inside(range.umin()).is_some() && inside(range.umax()).is_some()
-    };
-    (width == Width::W64 || exact()).then_some(by)
+    let (Some(by), AluOp::Add | AluOp::Sub) = (by, op) else { return unlinked };
+    let Some(by) = (if op == AluOp::Sub { by.checked_neg() } else { Some(by) }) else { return unlinked };
+    let short = |end: u64| end.checked_add_signed(by.into()).is_some_and(|sum| sum <= u32::MAX.into());
+    let half =
+        number.half || width == Width::W32 && !(short(number.range.umin()) && short(number.range.umax()));
+    match number.delta.checked_add(by) {
+        Some(delta) if !half => Number { range, delta, ..number },
+        Some(delta) if width == Width::W32 && number.range.umax() <= u32::MAX.into() => {
+            Number { range, delta, half, ..number }
+        }
+        _ => unlinked,
+    }
 }

@@ -14,11 +14,10 @@ use super::machine::Machine;
 use super::stack::Stack;
 use super::{Step, Verdict, demand, refuse};
 
-/// Whether numbers may be added to pointers to this.
+/// Whether numbers may be added to pointers to this. A function's is never followed here.
 pub(super) const fn moves(target: Target) -> bool {
-    use Target::{Context, MapKey, MapValue, Memory, Packet, PacketMeta, Record, Stack};
-    matches!(target, Context | Stack { .. } | Packet { .. } | PacketMeta { .. })
-        || matches!(target, MapValue { .. } | MapKey { .. } | Record { .. } | Memory { .. })
+    use Target::{ConstDynptr, Map, PacketEnd, Socket};
+    !matches!(target, ConstDynptr | Map { .. } | PacketEnd | Socket)
 }
 
 /// Whether it is never at address 0, so that comparing with null decides.

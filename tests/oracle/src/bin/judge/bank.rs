@@ -27,7 +27,7 @@ impl Found {
         let start = Instant::now();
         let by = mutants::caught(bug);
         let seconds = start.elapsed().as_secs_f64();
-        let uncertified = mutants::uncertified(bug, mutants::PATIENCE).is_some();
+        let uncertified = mutants::uncertified(bug).is_some();
         let by = by.filter(|_| seconds < MUTANT_SECONDS);
         Self { bug, by, seconds, uncertified }
     }
