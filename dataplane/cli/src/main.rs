@@ -135,10 +135,14 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let arguments = match parse() {
         Ok(arguments) => arguments,
-        Err(error) => match missing::failure(&error, &words) {
-            Some(failure) => return exit::finish(Err(failure), &Output::of_words(&words)),
-            None => error.exit(),
-        },
+        Err(error) => {
+            let output = Output::of_words(&words);
+            let in_json = || output.is_json().then(|| usage::failure(&error)).flatten();
+            match missing::failure(&error, &words).or_else(in_json) {
+                Some(failure) => return exit::finish(Err(failure), &output),
+                None => error.exit(),
+            }
+        }
     };
     let output = Output::new(&arguments.output);
     let done = match arguments.command {
