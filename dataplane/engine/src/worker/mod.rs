@@ -5,34 +5,35 @@
 //! makes a system call; a port may, once a batch. What is for the host goes by another way ([`crate::host`]), whose
 //! packets are few.
 
+mod between;
+mod shared;
+
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
 
 use crossbeam_utils::CachePadded;
-use weir_io::{Port, Wait};
+use weir_io::Port;
 use weir_packet::{BATCH, Batch, Frame, Pool};
 use weir_sys::clock;
 use weir_vm::timers::{next_due, run_due};
 use weir_vm::{Clock, Env, Run};
 
-use crate::counters::{Counter, PortCounters, Totals};
+use crate::counters::PortCounters;
 use crate::cut::Cut;
 use crate::env::WorkerEnv;
-use crate::exhale::{Exhale, Outgoing, Watched, close, send, transmit, with_context};
+use crate::exhale::{Exhale, Outgoing, Watched, send, transmit, with_context};
 use crate::generation::{Generation, PortNumber};
 use crate::handoff::Inbox;
-use crate::host::{Behind, Host, Tools};
-use crate::ledger::{Account, Leveller, Statement};
-use crate::mailbox::{Mailbox, Window, Windows};
+use crate::host::{Host, Tools};
+use crate::ledger::Leveller;
+use crate::mailbox::Windows;
 use crate::observe::{Observers, Place, TraceRecord, Watchers};
 use crate::pipeline::{Judge, Judgement, REDIRECTS_MAX};
 use crate::reason::Reason;
 use crate::swap::Reader;
-
-/// How long a sleep may be when a port cannot be waited for.
-const LATER: Duration = Duration::from_millis(1);
+use between::window;
+pub use shared::{Pulse, Shared, WorkerCounters};
 
 /// Callbacks of a map's timers in a turn at most, so that packets do not wait for all of them.
 const CALLBACKS_MAX: usize = 256;
@@ -43,9 +44,6 @@ pub trait Recorder: Send {
     fn record(&mut self, port: PortNumber, frame: &Frame, judgement: &Judgement);
 }
 
-/// A worker's counters, which others may read: one set for each port, in the order of the ports.
-pub type WorkerCounters = Arc<[CachePadded<PortCounters>]>;
-
 /// What a turn came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
@@ -55,59 +53,6 @@ pub struct Turn {
     pub taken: usize,
     /// Whether no port will ever receive again.
     pub ended: bool,
-}
-
-/// How a worker is getting on, for others to read.
-#[derive(Debug, Default)]
-pub struct Pulse {
-    /// Turns so far.
-    pub turns: Counter,
-    /// Turns in which nothing came.
-    pub idle_turns: Counter,
-    /// Times it slept.
-    pub sleeps: Counter,
-    /// Clock ticks spent in turns in which something came.
-    pub busy_ticks: Counter,
-    /// Turns by the packets they had: 1, 2, up to 4, 8, 16, 32, 64, more.
-    pub batches: [Counter; 8],
-    /// Frames free in its pool after the last turn.
-    pub free: AtomicUsize,
-}
-
-impl Pulse {
-    fn count(&self, turn: &Turn, ticks: u64, free: usize) {
-        self.turns.add(1);
-        self.free.store(free, Ordering::Relaxed);
-        match turn.received {
-            0 => self.idle_turns.add(1),
-            received => {
-                self.batches[(received.next_power_of_two().ilog2() as usize).min(7)].add(1);
-                self.busy_ticks.add(ticks);
-            }
-        }
-    }
-}
-
-/// What others may read of a worker.
-#[derive(Debug)]
-pub struct Shared {
-    /// Packets, by port.
-    pub counters: WorkerCounters,
-    /// Its counts at the last change of generation.
-    pub cut: Cut,
-    /// How it is getting on.
-    pub pulse: CachePadded<Pulse>,
-    /// Its ports.
-    pub windows: Windows,
-}
-
-impl Shared {
-    /// All counters of the worker now; exact between two turns.
-    pub fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
-        self.counters.iter().for_each(|port| port.add_to(&mut totals));
-        totals
-    }
 }
 
 /// One worker, to be moved into its thread.
@@ -277,12 +222,6 @@ impl Worker {
         }
     }
 
-    /// How long until a timer is due, if one is armed.
-    fn until_timer(&mut self) -> Option<Duration> {
-        let next = next_due(&self.generations.now().timed, self.number)?;
-        Some(Duration::from_nanos(next.saturating_sub(self.env.now_ns(Clock::Monotonic))))
-    }
-
     /// Sends what other workers handed over for this one's ports, as far as those have room.
     fn take_over(&mut self) -> usize {
         let mut taken = 0;
@@ -410,119 +349,9 @@ impl Worker {
             transmit(&mut *self.ports[port], &mut self.pool, batch, &self.shared.counters[port], watched);
         }
     }
-
-    /// Ends the worker: ports give their frames back, and whatever was on its way is sent first.
-    /// Answers how many frames the ports still held.
-    pub fn close(mut self) -> usize {
-        for at in 0..self.inboxes.len() {
-            let port = self.inboxes[at].port;
-            let waiting = |inbox: &Inbox| !inbox.is_empty();
-            while waiting(&self.inboxes[at]) {
-                self.inboxes[at].take(&mut self.inhaled, BATCH);
-                // Counted as transmitted by who handed them over; they are not, and say why.
-                self.shared.counters[port].returned.add(self.inhaled.len() as u64);
-                let down = &self.shared.counters[port].dropped[Reason::TxDown as usize];
-                down.add(self.inhaled.len() as u64);
-                self.pool.put_all(&mut self.inhaled);
-            }
-        }
-        for port in 0..self.ports.len() {
-            self.send(port);
-        }
-        if let Some(host) = &mut self.host {
-            host.close(&mut self.pool, &self.shared.counters);
-        }
-        let Self { ports, pool, shared, .. } = &mut self;
-        let each = ports.iter_mut().zip(shared.counters.iter());
-        each.map(|(port, counters)| close(&mut **port, pool, counters)).sum()
-    }
-
-    /// Puts something else behind a port. Between turns.
-    pub fn replace_behind(&mut self, port: PortNumber, behind: Behind) {
-        if let Some(host) = &mut self.host {
-            host.replace(port, behind, &mut self.pool);
-        }
-    }
-
-    /// Puts another port in the place of one, whose frames come back. Between turns.
-    pub fn replace_port(&mut self, number: PortNumber, port: Box<dyn Port>) {
-        let Some(place) = self.ports.get_mut(number) else { return };
-        close(&mut **place, &mut self.pool, &self.shared.counters[number]);
-        self.shared.windows.replace(number, window(&*port));
-        *place = port;
-    }
-
-    /// Where this worker's frames are, and what it has counted. Between turns.
-    pub fn statement(&self) -> Statement {
-        let totals = |counters: &CachePadded<PortCounters>| {
-            let mut totals = Totals::default();
-            counters.add_to(&mut totals);
-            totals
-        };
-        Statement { account: self.account(), ports: self.shared.counters.iter().map(totals).collect() }
-    }
-
-    /// Where this worker's frames are. Between turns.
-    pub fn account(&self) -> Account {
-        let mut account = Account {
-            free: self.pool.free(),
-            spare: self.env.spare.free(),
-            batch: self.inhaled.len() + self.exhaled.iter().map(Batch::len).sum::<usize>(),
-            held: self.host.as_ref().map_or(0, Host::held),
-            from_home: self.leveller.from_home(),
-            handed: self.handed.iter().map(|handed| handed.load(Ordering::Relaxed)).sum(),
-            received: self.inboxes.iter().map(Inbox::received).sum(),
-            ..Account::default()
-        };
-        for held in self.ports.iter().filter_map(|port| port.gauges()).map(|gauges| gauges.held()) {
-            account.ports.fill += held.fill;
-            account.ports.rx += held.rx;
-            account.ports.tx += held.tx;
-            account.ports.completion += held.completion;
-            account.ports.device += held.device;
-        }
-        account
-    }
-
-    /// Sleeps until a port has something, a timer is due or somebody wants something, at most `limit`. Holds up nobody meanwhile.
-    pub fn sleep(&mut self, mailbox: &Mailbox, limit: Duration) {
-        // Nobody is woken when a neighbour has answered: those who wait for that are looked after soon.
-        let waiting = self.host.as_ref().is_some_and(Host::is_waiting);
-        let mut limit = if waiting { limit.min(LATER) } else { limit };
-        match self.until_timer() {
-            Some(Duration::ZERO) => return,
-            Some(until) => limit = limit.min(until),
-            None => {}
-        }
-        self.fds.clear();
-        for port in &self.ports {
-            match port.wait() {
-                Wait::Ready => return,
-                Wait::Readable(fd) => self.fds.push(fd),
-                Wait::Later => limit = limit.min(LATER),
-                Wait::End => {}
-            }
-        }
-        self.rest();
-        self.shared.pulse.sleeps.add(1);
-        let Self { inboxes, fds, .. } = self;
-        mailbox.sleep(fds, limit, || inboxes.iter().any(|inbox| !inbox.is_empty()));
-    }
-
-    /// Says that no generation is used until the next turn: before a wait.
-    pub fn rest(&mut self) {
-        self.shared.cut.rest(self.shared.totals());
-        self.generations.rest();
-        self.env.rest();
-    }
 }
 
 /// Who watches what a port does not take.
 fn watched(watchers: Option<&Watchers>, port: PortNumber, worker: usize) -> Watched<'_> {
     watchers.map(|watchers| (watchers, Place { port, queue: 0, worker }))
-}
-
-/// What is to be seen of a port from outside.
-fn window(port: &dyn Port) -> Window {
-    Window { queue: port.queue(), gauges: port.gauges() }
 }
