@@ -143,6 +143,9 @@ impl<'a> Explorer<'a> {
     /// Walks every path.
     pub(crate) fn run(&mut self) -> Check {
         let mut from = None;
+        if self.options.log_level > 1 {
+            self.log.functions(self.program);
+        }
         loop {
             if self.options.log_level > 0 {
                 self.log.path(self.program, self.slot, from, &self.state);
@@ -200,7 +203,10 @@ impl<'a> Explorer<'a> {
         }
         let (slot, before) = (self.slot, self.state.clone());
         let step = self.step();
-        self.log.insn(self.program, slot, &before, &self.state);
+        match step {
+            Ok(_) => self.log.insn(self.program, slot, &before, &self.state),
+            Err(_) => self.log.refused(self.program, slot),
+        }
         step
     }
 

@@ -29,6 +29,7 @@ mod depth;
 mod explore;
 pub mod facts;
 mod lint;
+mod listing;
 mod liveness;
 mod log;
 mod precision;

@@ -3,10 +3,14 @@
 use std::fmt::Write;
 
 use weir_ebpf::Program;
-use weir_ebpf::isa::Reg;
+use weir_ebpf::isa::{Insn, Reg};
+use weir_ebpf::program::ValueField;
 
 use crate::Stats;
+use crate::listing;
+use crate::liveness::reads;
 use crate::scalar::Scalar;
+use crate::shape::written;
 use crate::stack::{Byte, Slot, Thing, View};
 use crate::state::{Frame, State};
 use crate::value::{Kind, MapRef, Moved, Number, Pointer, Value};
@@ -18,51 +22,109 @@ const LOG_MAX: usize = 16 << 20;
 #[derive(Default)]
 pub(crate) struct Log {
     pub(crate) text: String,
+    /// Where the last path begins in it, if nothing was said of it since.
+    begun: Option<(usize, usize)>,
 }
 
 impl Log {
+    /// The functions, as they are numbered.
+    pub(crate) fn functions(&mut self, program: &Program) {
+        for (index, function) in program.functions.iter().enumerate() {
+            let _ = writeln!(self.text, "func#{index} @{}", function.start);
+        }
+    }
+
     /// The state at the start of a path.
     pub(crate) fn path(&mut self, program: &Program, slot: usize, from: Option<usize>, state: &State) {
         if self.text.len() > LOG_MAX {
             return;
         }
+        self.begun = from.map(|from| (self.text.len(), from));
         if let Some(from) = from {
             let _ = write!(self.text, "\nfrom {from} to {slot}: ");
         } else {
             let _ = write!(self.text, "{slot}: ");
         }
-        let _ = writeln!(self.text, "{}", state_text(program, state, |_, _| true));
+        let _ = writeln!(self.text, "{}", state_text(program, state, |_, _| true, |_, _| true));
     }
 
-    /// An instruction, and what it changed.
+    /// An instruction, and what it read and changed.
     pub(crate) fn insn(&mut self, program: &Program, slot: usize, before: &State, after: &State) {
         if self.text.len() > LOG_MAX {
             return;
         }
+        self.begun = None;
         let insn = &program.insns[slot];
-        let opcode = weir_ebpf::encode::encode(std::slice::from_ref(insn)).first().map_or(0, |raw| raw.code);
-        let line = format!("{slot}: ({opcode:02x}) {insn}");
-        let same_frame = before.frames.len() == after.frames.len();
-        let touched = |reg: Reg, value: &Value| !same_frame || before.reg(reg) != value;
-        let changes = state_text(program, after, touched);
-        let _ = match changes.is_empty() {
+        let line = format!("{slot}: {}", listing::text(program, slot));
+        if before.frames.len() != after.frames.len() {
+            let _ = writeln!(self.text, "{line}");
+            return self.frames(program, before, after);
+        }
+        let call = matches!(insn, Insn::Call { .. } | Insn::CallKfunc { .. });
+        let branch = matches!(insn, Insn::Branch { .. });
+        let quiet = call || matches!(insn, Insn::Exit);
+        let touched = |reg: Reg| !quiet && (reads(insn).contains(reg) || written(insn) == Some(reg));
+        // Of a branch the kernel shows what is compared, not what else is learned.
+        let registers = |reg: Reg, value: &Value| touched(reg) || !branch && before.reg(reg) != value;
+        let at = stack_slot_of(insn, before);
+        let slots = |index: usize, slot: &Slot| {
+            !branch && (*before.frame().stack.slot(index) != *slot || at == Some(index))
+        };
+        let mut changes = state_text(program, after, registers, slots);
+        if !changes.is_empty() {
+            changes.insert(0, ' ');
+        }
+        let _ = match changes.is_empty() && !call {
             true => writeln!(self.text, "{line}"),
-            false => writeln!(self.text, "{line:<38}; {changes}"),
+            false => writeln!(self.text, "{line:<width$};{changes}", width = column(&line)),
+        };
+    }
+
+    /// An instruction that was refused.
+    pub(crate) fn refused(&mut self, program: &Program, slot: usize) {
+        if self.text.len() <= LOG_MAX {
+            self.begun = None;
+            let _ = writeln!(self.text, "{slot}: {}", listing::text(program, slot));
+        }
+    }
+
+    /// A call or a return: what both functions hold.
+    fn frames(&mut self, program: &Program, before: &State, after: &State) {
+        let whole = |state| state_text(program, state, |_, _| true, |_, _| true);
+        let (before_text, after_text) = (whole(before), whole(after));
+        let _ = match before.frames.len() < after.frames.len() {
+            true => writeln!(self.text, "caller:\n {before_text}\ncallee:\n {after_text}"),
+            false => {
+                let (function, back) = (before.frame(), before.frame().callsite);
+                let back = if function.callback { back } else { back + 1 };
+                writeln!(
+                    self.text,
+                    "returning from callee:\n {before_text}\nto caller at {back}:\n {after_text}"
+                )
+            }
         };
     }
 
     /// A line of its own.
     pub(crate) fn say(&mut self, line: &str) {
+        self.begun = None;
         if self.text.len() <= LOG_MAX {
             let _ = writeln!(self.text, "{line}");
         }
     }
 
-    /// A path that was cut off.
+    /// A path that was cut off: at once, or further on.
     pub(crate) fn safe(&mut self, slot: usize) {
-        if self.text.len() <= LOG_MAX {
-            let _ = writeln!(self.text, "{slot}: safe");
+        if self.text.len() > LOG_MAX {
+            return;
         }
+        let _ = match self.begun.take() {
+            Some((at, from)) => {
+                self.text.truncate(at);
+                writeln!(self.text, "\nfrom {from} to {slot}: safe")
+            }
+            None => writeln!(self.text, "{slot}: safe"),
+        };
     }
 
     /// What the kernel ends its log with.
@@ -78,37 +140,75 @@ impl Log {
     }
 }
 
+/// Where the state stands beside an instruction (`vlog_alignment`).
+fn column(line: &str) -> usize {
+    (line.len() + 5).max(40).next_multiple_of(8) - 2
+}
+
+/// The slot of the stack that a load or store touches, if its place is known.
+fn stack_slot_of(insn: &Insn, state: &State) -> Option<usize> {
+    let (Insn::Load { base, off, .. } | Insn::Store { base, off, .. } | Insn::Atomic { base, off, .. }) =
+        insn
+    else {
+        return None;
+    };
+    let pointer = state.reg(*base).as_pointer()?;
+    let here = matches!(pointer.kind, Kind::Stack { frame } if usize::from(frame) + 1 == state.frames.len());
+    let at = pointer.constant_offset().filter(|_| here)? + i64::from(*off);
+    usize::try_from((-at - 1) / 8).ok().filter(|_| at < 0)
+}
+
 /// The registers and stack slots that are wanted, as the kernel prints them.
-fn state_text(program: &Program, state: &State, wanted: impl Fn(Reg, &Value) -> bool) -> String {
+fn state_text(
+    program: &Program,
+    state: &State,
+    registers: impl Fn(Reg, &Value) -> bool,
+    slots: impl Fn(usize, &Slot) -> bool,
+) -> String {
     let frame = state.frame();
     let mut parts = Vec::new();
-    if state.frames.len() > 1 {
-        parts.push(format!("frame{}:", state.frames.len() - 1));
-    }
     for reg in Reg::ALL {
         let value = &frame.regs[reg.index()];
-        if *value != Value::NotInit && wanted(reg, value) {
+        if *value != Value::NotInit && registers(reg, value) {
             parts.push(format!("R{}={}", reg.index(), value_text(program, value)));
         }
     }
-    if parts.len() == usize::from(state.frames.len() > 1) && state.frames.len() > 1 {
-        parts.clear();
+    parts.extend(stack_texts(program, frame, slots));
+    if parts.is_empty() {
+        return String::new();
     }
-    if !parts.is_empty() {
-        parts.extend(stack_texts(program, frame));
+    if state.frames.len() > 1 {
+        parts.insert(0, format!("frame{}:", state.frames.len() - 1));
+    }
+    let held = state.references.iter().map(|reference| reference.id).chain(state.lock.map(|lock| lock.id));
+    let ids: Vec<String> = held.map(|id| id.to_string()).collect();
+    if !ids.is_empty() {
+        parts.push(format!("refs={}", ids.join(",")));
+    }
+    if frame.callback {
+        parts.push("cb".to_owned());
+    }
+    if frame.later {
+        parts.push("async_cb".to_owned());
     }
     parts.join(" ")
 }
 
-fn stack_texts(program: &Program, frame: &Frame) -> Vec<String> {
-    let known = frame.stack.slots().iter().enumerate().filter(|(_, slot)| **slot != Slot::EMPTY);
+fn stack_texts(program: &Program, frame: &Frame, wanted: impl Fn(usize, &Slot) -> bool) -> Vec<String> {
+    let known = frame.stack.slots().iter().enumerate();
+    let known = known.filter(|(index, slot)| **slot != Slot::EMPTY && wanted(*index, slot));
     known
         .map(|(index, slot)| {
             let off = -8 * (index as i32 + 1);
+            // What lies above a short spill is shown byte by byte.
+            let above = slot.bytes.iter().rev().take_while(|byte| **byte != Byte::Spill);
             let value = match slot.spilled_bytes() {
                 _ if slot.object.is_some() => object_text(slot),
-                8 => value_text(program, &slot.spilled),
-                _ => slot.bytes.iter().rev().map(|byte| byte_text(*byte)).collect(),
+                0 => slot.bytes.iter().rev().map(|byte| byte_text(*byte)).collect(),
+                _ => above
+                    .map(|byte| byte_text(*byte))
+                    .chain(value_text(program, &slot.spilled).chars())
+                    .collect(),
             };
             format!("fp{off}={value}")
         })
@@ -181,7 +281,7 @@ fn pointer_text(program: &Program, pointer: &Pointer) -> String {
         return format!("fp{frame}{}", if off == 0 { "0".to_owned() } else { off.to_string() });
     }
     let mut parts = Vec::new();
-    if pointer.id != 0 {
+    if pointer.id != 0 && shows_id(program, pointer) {
         parts.push(format!("id={}", pointer.id));
     }
     if pointer.reference != 0 {
@@ -191,7 +291,7 @@ fn pointer_text(program: &Program, pointer: &Pointer) -> String {
         parts.push(map_text(program, map));
     }
     if pointer.off != 0 {
-        parts.push(format!("off={}", pointer.off));
+        parts.push(format!("off={}", signed(pointer.off.into())));
     }
     match pointer.kind {
         Kind::Packet { range } | Kind::PacketMeta { range } => parts.push(format!("r={range}")),
@@ -210,10 +310,24 @@ fn pointer_text(program: &Program, pointer: &Pointer) -> String {
     }
     match pointer.var.as_constant() {
         Some(0) => {}
-        Some(value) => parts.push(format!("imm={value:#x}")),
+        Some(value) => parts.push(format!("imm={}", signed(value as i64))),
         None => parts.extend(ranges(&pointer.var)),
     }
     format!("{name}({})", parts.join(","))
+}
+
+/// Whether the kernel still has a name for it: once it is known not to be null, only for packets and for values
+/// with locks (`mark_ptr_or_null_reg`).
+fn shows_id(program: &Program, pointer: &Pointer) -> bool {
+    let locked = |map: MapRef| {
+        map.spec(program)
+            .is_some_and(|spec| spec.fields.iter().any(|field| matches!(field, ValueField::SpinLock { .. })))
+    };
+    match pointer.kind {
+        _ if pointer.maybe_null => true,
+        Kind::MapValue(map) => locked(map),
+        kind => kind.is_packet(),
+    }
 }
 
 fn map_text(program: &Program, map: MapRef) -> String {

@@ -50,13 +50,14 @@ error[packet-past-end]: access past the checked part of the packet
 #[test]
 fn the_log_reads_like_the_kernels() {
     let wanted = "\
+func#0 @0
 0: R1=ctx() R10=fp0
-0: (61) r2 = *(u32 *)(r1 + 0)         ; R2=pkt(r=0)
-1: (61) r3 = *(u32 *)(r1 + 4)         ; R3=pkt_end()
-2: (bf) r4 = r2                       ; R4=pkt(r=0)
+0: (61) r2 = *(u32 *)(r1 +0)          ; R1=ctx() R2=pkt(r=0)
+1: (61) r3 = *(u32 *)(r1 +4)          ; R1=ctx() R3=pkt_end()
+2: (bf) r4 = r2                       ; R2=pkt(r=0) R4=pkt(r=0)
 3: (07) r4 += 14                      ; R4=pkt(off=14,r=0)
-4: (2d) if r4 > r3 goto +1            ; R2=pkt(r=14) R4=pkt(off=14,r=14)
-5: (71) r0 = *(u8 *)(r2 + 23)
+4: (2d) if r4 > r3 goto pc+1          ; R3=pkt_end() R4=pkt(off=14,r=14)
+5: (71) r0 = *(u8 *)(r2 +23)
 invalid access to packet, off=23 size=1, R2(id=0,off=23,r=14)
 processed 6 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0
 ";
