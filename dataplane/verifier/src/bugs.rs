@@ -155,6 +155,8 @@ bugs! {
         PacketSizeIgnored = 11, "off < range, whatever the size";
         /// A packet pointer's unknown part is looked at as a signed number only, so that it may be negative.
         PacketNegative = 11, "packet pointer with a negative variable part (CVE-2017-17852's family)";
+        /// A check proves bytes behind pointers that may be anywhere.
+        PacketFar = 11, "MAX_PACKET_OFF not asked for in find_good_pkt_pointers";
         /// An access may end a byte behind its region.
         RegionOffByOne = 18, "check_mem_region_access off by one (DPDK, 2026)";
         /// An unknown part is compared with the region's end as a signed number, and with its start not at all.
@@ -193,6 +195,8 @@ bugs! {
         LinkKeptBySwap = 4, "CVE-2026-43070: BPF_END keeps the id";
         /// A copy of the low half is linked to the whole.
         LinkOfHalf = 4, "mov32 that links (find_equal_scalars of 32 bits)";
+        /// Sums of low halves are linked as whole ones.
+        LinkOfSum = 4, "sync_linked_regs without BPF_ADD_CONST32: 32-bit sums that go round";
         /// What numbers are apart by is not looked at.
         LinkDelta = 4, "BPF_ADD_CONST deltas ignored";
         /// Pruning does not compare numbers.
@@ -269,6 +273,8 @@ bugs! {
         GarbageReturned = 15, "r0 not checked at exit";
         /// A function may end in the middle.
         FallsThrough = 15, "fall-through from one function into the next (check_subprogs)";
+        /// Code that nothing reaches is left alone.
+        Unreached = 15, "unreachable code that is loaded unchecked (check_cfg)";
         /// A tail call may stand below any stack.
         TailCallDepth = 15, "stacks above tail calls that add up (7f6e4312e15a)";
         /// What a callback answers is not looked at.
@@ -277,6 +283,8 @@ bugs! {
         StackMisaligned = 12, "CVE-2017-17856: misaligned spills";
         /// Memory of any size is a key.
         KeySize = 18, "key size not looked at (rbpf, uBPF maps)";
+        /// Memory of any size is a value.
+        ValueSize = 18, "value size not looked at (rbpf, uBPF maps)";
         /// Memory of size zero satisfies a helper that reads.
         SizeZero = 18, "zero sizes where the helper needs a byte";
         /// Any map goes to any helper.

@@ -254,6 +254,7 @@ impl Explorer<'_> {
 
     fn value_size(&self, call: &Call) -> Check<u32> {
         match call.map.and_then(|map| map.spec(self.program)) {
+            Some(_) if seeded(Bug::ValueSize) => Ok(1),
             Some(spec) => Ok(spec.value_size),
             None => self.refuse(Rule::ArgumentType, "invalid map_ptr to access map->value"),
         }

@@ -148,6 +148,9 @@ fn spread(state: &mut State, known: Number) -> bool {
 /// How much of two numbers of one id differs by the difference of their deltas, and is all there is of them; none,
 /// if one was moved whole and the other by its half.
 fn linked_by(known: Moved, other: Moved) -> Option<Width> {
+    if seeded(Bug::LinkOfSum) {
+        return Some(Width::W64);
+    }
     match (known, other) {
         (Moved::Not, Moved::Not | Moved::Whole) | (Moved::Whole, Moved::Not | Moved::Whole) => {
             Some(Width::W64)
@@ -258,7 +261,8 @@ fn prove_range(state: &mut State, pointer: &Pointer, strict: bool) {
         true => pointer.var.smax().max(0) as u64,
         false => pointer.var.umax(),
     };
-    if most > PACKET_OFFSET_MAX || most + off > PACKET_OFFSET_MAX {
+    let far = most > PACKET_OFFSET_MAX || most + off > PACKET_OFFSET_MAX;
+    if far && !seeded(Bug::PacketFar) {
         return;
     }
     let proven = (off + u64::from(strict || seeded(Bug::PacketRangeOffByOne))).min(PACKET_OFFSET_MAX) as u16;
