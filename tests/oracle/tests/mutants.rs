@@ -42,11 +42,11 @@ fn every_bug_seeded_in_the_verifier_is_found() {
     assert!(survivors.is_empty(), "not found: {survivors:?}");
 }
 
-/// Bugs that the certificate checker finds alone, at the least. Of the twelve others, which `judge mutants --each`
+/// Bugs that the certificate checker finds alone, at the least. Of the thirteen others, which `judge mutants --each`
 /// names, three make the verifier refuse too much or stop at an assertion; three are of ends, of which a
 /// certificate says nothing; five are in what it does not check: callbacks, kinds of maps, objects on the stack;
-/// and one shows in one program of a thousand, more than are tried here.
-const BY_CERTIFICATE_ALONE: usize = 104;
+/// one shows in one program of a thousand, more than are tried here; and code that nothing reaches harms no run.
+const BY_CERTIFICATE_ALONE: usize = 107;
 
 #[test]
 fn the_certificate_alone_refuses_most_bugs() {
