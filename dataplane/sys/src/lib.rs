@@ -16,6 +16,7 @@ pub mod netlink;
 pub mod offload;
 pub mod packet_socket;
 pub mod peer;
+pub mod priority;
 pub mod probe;
 pub mod sandbox;
 pub mod signal;

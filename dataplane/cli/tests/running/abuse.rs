@@ -24,6 +24,7 @@ const CLIENTS: usize = 1000;
 
 struct Abuse {
     path: PathBuf,
+    begun: AtomicBool,
     over: AtomicBool,
     attempts: AtomicU64,
 }
@@ -184,6 +185,14 @@ impl Abuse {
     }
 }
 
+/// Has this thread run before all others, as far as it may: what is measured is how long weir takes, and not how long
+/// the one who asks waits for a core that those who abuse have.
+fn prefer_this_thread() {
+    let Ok(thread) = std::fs::read_link("/proc/thread-self") else { return };
+    let Some(number) = thread.file_name() else { return };
+    let _ = Command::new("renice").args(["-n", "-20", "-p"]).arg(number).output();
+}
+
 /// Times to an answer, sorted.
 fn ask_meanwhile(daemon: &Daemon, until: Instant) -> Vec<Duration> {
     let client = daemon.client();
@@ -206,7 +215,8 @@ fn abuse_of_the_socket_costs_no_packet() {
     weir_sys::limits::reserve_descriptors(4096).unwrap();
     let seconds = std::env::var("WEIR_ABUSE").ok().and_then(|text| text.parse().ok()).unwrap_or(3.0);
     let daemon = Daemon::start("abuse", Traffic::Flowing(RATE));
-    let abuse = Abuse { path: socket("abuse"), over: AtomicBool::new(false), attempts: AtomicU64::new(0) };
+    let (begun, over, attempts) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
+    let abuse = Abuse { path: socket("abuse"), begun, over, attempts };
     let quiet = ask_meanwhile(&daemon, Instant::now() + Duration::from_millis(500));
     let before = daemon.stats();
     let times = std::thread::scope(|scope| {
@@ -221,8 +231,16 @@ fn abuse_of_the_socket_costs_no_packet() {
         ];
         for way in ways {
             let abuse = &abuse;
-            scope.spawn(move || way(abuse));
+            scope.spawn(move || {
+                while !abuse.begun.load(Ordering::Acquire) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                way(abuse)
+            });
         }
+        // After they were started, who would be preferred as well.
+        prefer_this_thread();
+        abuse.begun.store(true, Ordering::Release);
         let times = ask_meanwhile(&daemon, Instant::now() + Duration::from_secs_f64(seconds));
         abuse.over.store(true, Ordering::Relaxed);
         times

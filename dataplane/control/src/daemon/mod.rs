@@ -24,13 +24,15 @@ use crate::live::LiveBackend;
 use crate::notify::Notifier;
 use crate::privileges::{self, Access, Confinement, SettleError, Settled};
 use crate::server::audit::Audit;
-use crate::server::{Policy, Server};
+use crate::server::{PREFERRED, Policy, Server, share};
 use signals::Why;
 
 /// How long workers and ports may take to end.
 const END: Duration = Duration::from_secs(5);
 /// Descriptors that are there from the start: for every client and for the rest.
 const DESCRIPTORS: u32 = 4096;
+/// Free memory that the allocator keeps.
+const KEPT: i32 = 128 << 20;
 /// Threads for what is asked: quick actions, slow ones, files.
 const THREADS: usize = 24;
 
@@ -116,6 +118,11 @@ pub fn run(path: &Path, options: Options) -> Result<Ended, RunError> {
     if let Err(error) = weir_sys::limits::reserve_descriptors(DESCRIPTORS) {
         tracing::warn!(%error, "there are descriptors for fewer clients than there is room for");
     }
+    weir_sys::limits::keep_heap(KEPT);
+    // While there is the right to.
+    if let Err(error) = PREFERRED.allow() {
+        tracing::debug!(%error, "who answers shares cores with workers as others do");
+    }
     let policy = Policy::new(socket::own_uid(), &daemon.group, &daemon.group_read);
     let listener = socket::open(options.socket.as_deref().unwrap_or(&daemon.socket), policy.admin)?;
     let scrape = daemon.metrics.map(std::net::TcpListener::bind).transpose();
@@ -138,6 +145,8 @@ pub fn run(path: &Path, options: Options) -> Result<Ended, RunError> {
     let backend = LiveBackend::new(Arc::clone(&live));
     let (stop, stopped) = watch::channel(false);
     let server = Server::new(backend, policy, audit, stopped);
+    // From here on this thread only answers, and starts only those that help it.
+    share(PREFERRED);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(THREADS)

@@ -13,13 +13,14 @@ use weir_engine::mapview::MapView;
 use weir_engine::observe::{Capture, CaptureFilter, Fate, Filter, Trace};
 use weir_engine::reason::Reason;
 use weir_io::pcap::NgWriter;
+use weir_sys::priority::Preference;
 
 use super::{LiveBackend, lock, missing};
 use crate::action::Format;
 use crate::problem::{Cause, Problem};
 use crate::reply::{self, Event, now, schema, time};
-use crate::server::Given;
 use crate::server::feed::{Fed, Feed, feed};
+use crate::server::{Given, share};
 
 /// Streams there may be at a time.
 const STREAMS_MAX: usize = 64;
@@ -61,6 +62,8 @@ impl Streams {
         let thread = std::thread::Builder::new().name("weir-stream".to_owned());
         let spawned = thread.spawn(move || {
             let _running = running;
+            // Started by one who answers, and not as urgent.
+            share(Preference::USUAL);
             make(feed);
         });
         spawned.map_err(|error| Problem::new(Cause::Unavailable, format!("no thread for it: {error}")))?;

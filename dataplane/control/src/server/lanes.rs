@@ -10,6 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Semaphore, oneshot};
 
+use weir_sys::priority::Preference;
+
 use super::backend::{Backend, Given, json};
 use super::peer::Peer;
 use crate::action::field::Parts;
@@ -17,6 +19,8 @@ use crate::action::{Action, Kind, Lane};
 use crate::problem::{Cause, Problem};
 use crate::reply;
 
+/// How those who answer share a core: they have little to do, and are waited for.
+pub(crate) const PREFERRED: Preference = Preference { nice: -10, slice: Duration::from_micros(200) };
 /// Quick actions at a time.
 const QUICK: usize = 16;
 /// Slow actions at a time.
@@ -75,8 +79,8 @@ impl Lanes {
     /// Does an action in its lane.
     pub(super) async fn run(&self, kind: Kind, parts: Parts, peer: Peer) -> Done {
         let done = match kind.row().lane {
-            Lane::Quick => self.beside(&self.quick, kind, parts, peer).await,
-            Lane::Slow => self.beside(&self.slow, kind, parts, peer).await,
+            Lane::Quick => self.beside(&self.quick, PREFERRED, kind, parts, peer).await,
+            Lane::Slow => self.beside(&self.slow, Preference::USUAL, kind, parts, peer).await,
             Lane::Change => self.in_turn(kind, parts, peer).await,
         };
         done.map(|given| match given {
@@ -88,11 +92,19 @@ impl Lanes {
         })
     }
 
-    async fn beside(&self, lane: &Semaphore, kind: Kind, parts: Parts, peer: Peer) -> Done {
+    async fn beside(
+        &self,
+        lane: &Semaphore,
+        preference: Preference,
+        kind: Kind,
+        parts: Parts,
+        peer: Peer,
+    ) -> Done {
         let _turn = lane.acquire().await.map_err(|_| ended())?;
         let (backend, running) = (Arc::clone(&self.backend), Arc::clone(&self.running));
         running.fetch_add(1, Ordering::Relaxed);
         let work = tokio::task::spawn_blocking(move || {
+            share(preference);
             let done = kind.decode(&parts).and_then(|action| backend.answer(action, &peer));
             running.fetch_sub(1, Ordering::Relaxed);
             done
@@ -109,6 +121,14 @@ impl Lanes {
             problem.hint("try again when they are done")
         })?;
         answer.await.map_err(|_| ended())?
+    }
+}
+
+/// Has this thread share the core so. What is long in the doing is not to take a worker's core from it, and where more
+/// is not allowed all share alike.
+pub(crate) fn share(preference: Preference) {
+    if let Err(error) = preference.take() {
+        tracing::debug!(%error, ?preference, "a thread shares its core as others do");
     }
 }
 

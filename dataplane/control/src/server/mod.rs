@@ -39,6 +39,7 @@ use crate::action::{Action, Kind, Role};
 use crate::problem::{Cause, Problem};
 pub use backend::{Backend, Given, json};
 use guarded::Guarded;
+pub(crate) use lanes::{PREFERRED, share};
 pub use peer::{Peer, Policy};
 use table::{Place, Table};
 

@@ -73,6 +73,9 @@ const INET: &[(u8, Argument)] = &family(libc::AF_INET);
 const INET6: &[(u8, Argument)] = &family(libc::AF_INET6);
 const NETLINK: &[(u8, Argument)] = &family(libc::AF_NETLINK);
 
+/// Thread 0: the one that calls.
+const ITSELF: &[(u8, Argument)] = &[(0, Argument::Is(0))];
+
 /// What the allocator, locks and the end of a thread take, in every thread.
 const LIFE: &[Call] = calls![
     futex = SYS_futex,
@@ -238,6 +241,8 @@ const THREADS: &[Call] = calls![
     capset = SYS_capset,
     sched_getaffinity = SYS_sched_getaffinity,
     sched_setaffinity = SYS_sched_setaffinity,
+    /// Who answers runs before others; the limit is RLIMIT_NICE's.
+    sched_setattr = SYS_sched_setattr when ITSELF,
     getcpu = SYS_getcpu,
     membarrier = SYS_membarrier,
     getppid = SYS_getppid,
