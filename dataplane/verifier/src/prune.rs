@@ -250,7 +250,7 @@ impl Explorer<'_> {
                         && old.state.frame().invocation == new.frame().invocation
                         && old.state.frame().turns < new.frame().turns;
                 if turned {
-                    if covers(&old.state, new, Exactness::Covering(Roots::ALL), &old.differed).is_some() {
+                    if covers(&old.state, new, Exactness::NextTurn, &old.differed).is_some() {
                         self.seen.kept[at].hits += 1;
                         self.seen.demand_round(at);
                         self.note_unwritten(at);

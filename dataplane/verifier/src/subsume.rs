@@ -16,6 +16,9 @@ use crate::value::{Id, Kind, Number, Pointer, Value};
 pub(crate) enum Exactness {
     /// The old covers the new, as far as these numbers of the old go; the others can be any number.
     Covering(Roots),
+    /// The old covers the new, which a loop comes to one turn later. All numbers matter, and bytes of any
+    /// kind cover no pointer, as in the kernel (`RANGE_WITHIN`): the next turn may use it as what it is.
+    NextTurn,
     /// They are the same, as far as that can be told.
     Same,
 }
@@ -49,15 +52,24 @@ impl Names {
         true
     }
 
+    /// Which numbers of the old state matter; nothing when the states are to be the same.
+    fn wanted(&self) -> Option<Roots> {
+        match self.exactness {
+            Exactness::Covering(wanted) => Some(wanted),
+            Exactness::NextTurn => Some(Roots::ALL),
+            Exactness::Same => None,
+        }
+    }
+
     fn covering(&self) -> bool {
-        matches!(self.exactness, Exactness::Covering(_))
+        self.wanted().is_some()
     }
 
     /// Whether what was spilled in the old state is a number that did not matter, and the new slot has
     /// some number there, written in whatever way.
     fn any_number(&self, old: &Value, new: &Slot) -> bool {
-        match (self.exactness, old) {
-            (Exactness::Covering(wanted), Value::Number(old)) => !old.matters(wanted) && !new.holds_pointer(),
+        match (self.wanted(), old) {
+            (Some(wanted), Value::Number(old)) => !old.matters(wanted) && !new.holds_pointer(),
             _ => false,
         }
     }
@@ -161,14 +173,14 @@ fn value_covers(old: &Value, new: &Value, names: &mut Names) -> bool {
         (Value::NotInit, Value::NotInit) => true,
         // What was not readable was not read.
         (Value::NotInit, _) => names.covering(),
-        (Value::Number(old), Value::Number(new)) => match names.exactness {
-            Exactness::Covering(_) if seeded(Bug::PruneNumbers) => true,
-            Exactness::Covering(wanted) if !old.matters(wanted) => true,
-            Exactness::Covering(_) => {
+        (Value::Number(old), Value::Number(new)) => match names.wanted() {
+            Some(_) if seeded(Bug::PruneNumbers) => true,
+            Some(wanted) if !old.matters(wanted) => true,
+            Some(_) => {
                 names.roots = names.roots.with(new.roots);
                 new.range.is_subset_of(&old.range) && names.agree_linked(old, new)
             }
-            Exactness::Same => old.range == new.range && names.agree_linked(old, new),
+            None => old.range == new.range && names.agree_linked(old, new),
         },
         (Value::Pointer(old), Value::Pointer(new)) => pointer_covers(old, new, names),
         (Value::Number(_) | Value::Pointer(_), _) => false,
@@ -182,15 +194,15 @@ fn pointer_covers(old: &Pointer, new: &Pointer, names: &mut Names) -> bool {
             Kind::Memory { bytes: nb, writable: nw, packet: np, dynptr: nd },
         ) => (ob, ow, op) == (nb, nw, np) && names.agree(od, nd),
         (Kind::Packet { range: old }, Kind::Packet { range: new })
-        | (Kind::PacketMeta { range: old }, Kind::PacketMeta { range: new }) => match names.exactness {
-            Exactness::Covering(_) => old <= new || seeded(Bug::PrunePacketRange),
-            Exactness::Same => old == new,
+        | (Kind::PacketMeta { range: old }, Kind::PacketMeta { range: new }) => match names.covering() {
+            true => old <= new || seeded(Bug::PrunePacketRange),
+            false => old == new,
         },
         (old, new) => old == new,
     };
-    let vars = match names.exactness {
-        Exactness::Covering(_) => new.var.is_subset_of(&old.var),
-        Exactness::Same => new.var == old.var,
+    let vars = match names.covering() {
+        true => new.var.is_subset_of(&old.var),
+        false => new.var == old.var,
     };
     kinds
         && vars
@@ -227,8 +239,10 @@ fn slot_covers(old: &Slot, new: &Slot, names: &mut Names) -> bool {
     if !object_covers(&old.object, &new.object, names) {
         return false;
     }
-    if names.exactness == Exactness::Same && old.bytes != new.bytes {
-        return false;
+    match names.exactness {
+        Exactness::Same if old.bytes != new.bytes => return false,
+        Exactness::NextTurn if new.holds_pointer() && !old.holds_pointer() => return false,
+        Exactness::Same | Exactness::NextTurn | Exactness::Covering(_) => {}
     }
     let (of_old, of_new) = (old.spilled_bytes(), new.spilled_bytes());
     if of_old > 0 && !names.any_number(&old.spilled, new) {
