@@ -86,6 +86,9 @@ pub struct Verified {
 pub struct Options {
     /// Cuts off paths that reach a state already proven safe. Without it most loops are too large.
     pub prune: bool,
+    /// Forgets what looks as if it did not matter, so that more states are alike, and walks with everything kept
+    /// only if that fails. Without it there is only the second walk, which is nearest to the kernel's.
+    pub forget: bool,
     /// Keeps the states of every instruction, for checking runs against them.
     pub record_states: bool,
     /// 0: no log; 1: the states at branches; 2: the state at every instruction.
@@ -102,6 +105,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             prune: true,
+            forget: true,
             record_states: false,
             log_level: 0,
             insns_max: 1_000_000,
@@ -140,12 +144,14 @@ fn prove(program: &Program, options: &Options) -> Result<Proof, Box<Reject>> {
     let relevance = Relevance::of(program, &shape, &liveness);
     let (shape, liveness, relevance) = (&shape, &liveness, &relevance);
     let ground = Ground { program, shape, liveness, relevance, options, deadline };
-    let first = walk(&ground, false);
+    let first = walk(&ground, !options.forget);
     match first {
-        Err(refused) if options.prune && !refused.rule.is_budget() => match walk(&ground, true) {
-            Err(again) if again.rule.is_budget() => Err(refused),
-            second => second,
-        },
+        Err(refused) if options.prune && options.forget && !refused.rule.is_budget() => {
+            match walk(&ground, true) {
+                Err(again) if again.rule.is_budget() => Err(refused),
+                second => second,
+            }
+        }
         first => first,
     }
 }
