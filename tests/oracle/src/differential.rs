@@ -17,6 +17,7 @@ use crate::containment::Containment;
 use crate::engine::Answer;
 use crate::generate::{KEYS, Recipe};
 use crate::kernel::KernelSet;
+use crate::offered::crashes_kernel;
 use weir_ebpf::abi::MapKind;
 
 /// What came of a program.
@@ -40,7 +41,7 @@ pub enum Outcome {
 /// How to judge.
 #[derive(Clone, Copy, Debug)]
 pub struct Judge {
-    /// Asks the kernel too.
+    /// Asks the kernel too, but for programs that it may crash on (`offered`).
     pub kernel: bool,
     /// Runs machine code too. Not beside a verifier that is known to lie: what it says of loops ends them.
     pub machine_code: bool,
@@ -74,7 +75,8 @@ impl Judge {
         };
         let landing = Arc::new(recipe.landing(&program));
         let ask = || KernelSet::load(&program.maps, &[program.clone(), landing.clone()]);
-        let kernel = match self.kernel.then(ask).transpose() {
+        let offered = self.kernel && !crashes_kernel(&program);
+        let kernel = match offered.then(ask).transpose() {
             Ok(kernel) => kernel,
             Err(error) => return Outcome::KernelRefused(format!("{error:#}")),
         };

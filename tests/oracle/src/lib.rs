@@ -12,4 +12,5 @@ pub mod generate;
 pub mod kernel;
 pub mod mutants;
 pub mod nearmiss;
+pub mod offered;
 pub mod selftests;

@@ -19,6 +19,7 @@ use weir_vm::interpreter::{Fault, FaultKind};
 use crate::differential::{create_maps, run_checked};
 use crate::generate::{PACKET_BYTES, PROVEN, Random, Recipe};
 use crate::kernel::load_program;
+use crate::offered::crashes_kernel;
 
 /// What was done to a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -348,6 +349,8 @@ pub enum Outcome {
     KernelAccepts(Rule, String),
     /// Too large to say for us.
     TooLarge,
+    /// The kernel was not asked, since it may crash; what we said alone, and what we accept ran clean.
+    NotOffered,
     /// We accept, and a run went wrong.
     Wrong(String),
 }
@@ -356,8 +359,10 @@ pub enum Outcome {
 pub fn judge(miss: &NearMiss, kernel: Option<&[KernelMap]>, insns_max: u64) -> Outcome {
     let program = Arc::new(miss.program());
     let options = Options { record_states: true, insns_max, ..Options::default() };
+    let held_back = kernel.is_some() && crashes_kernel(&miss.for_kernel());
+    let kernel = kernel.filter(|_| !held_back);
     let theirs = || kernel.map(|maps| ask(miss, maps));
-    match verify(program.clone(), &options) {
+    let outcome = match verify(program.clone(), &options) {
         Err(reject) if matches!(reject.rule, Rule::TooLarge | Rule::TooManyBranches) => Outcome::TooLarge,
         Err(reject) if kernel.is_some_and(|maps| plainly_refused(miss, maps)) => {
             Outcome::Refused(reject.rule)
@@ -387,6 +392,10 @@ pub fn judge(miss: &NearMiss, kernel: Option<&[KernelMap]>, insns_max: u64) -> O
                 },
             }
         }
+    };
+    match outcome {
+        Outcome::Accepted { .. } | Outcome::Refused(_) if held_back => Outcome::NotOffered,
+        outcome => outcome,
     }
 }
 

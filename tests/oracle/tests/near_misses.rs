@@ -18,7 +18,7 @@ fn near_misses_that_we_accept_go_right() {
         let miss = NearMiss::random(seed);
         match judge(&miss, kernel.as_deref(), 20_000) {
             Outcome::Accepted { .. } => accepted += 1,
-            Outcome::Refused(_) | Outcome::TooLarge => refused += 1,
+            Outcome::Refused(_) | Outcome::TooLarge | Outcome::NotOffered => refused += 1,
             Outcome::KernelRefuses(why) => {
                 assert!(explained(&why).is_some(), "the kernel says {why}\n{}", report(&miss));
             }

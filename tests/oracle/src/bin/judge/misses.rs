@@ -16,6 +16,8 @@ struct Misses {
     checks: u64,
     /// The kernel alone refuses: by the reason we know and what it says, how many and the first seed.
     sharper: BTreeMap<(&'static str, String), (u64, u64)>,
+    /// Not given to the kernel, since this one crashes on such programs: how many and the first seed.
+    held_back: Option<(u64, u64)>,
     unexplained: Vec<(u64, String)>,
     /// We alone refuse, by rule.
     stricter: BTreeMap<String, (u64, u64)>,
@@ -39,6 +41,7 @@ pub(crate) fn near_misses(asked: Asked) -> bool {
                 }
                 nearmiss::Outcome::Refused(_) => row[1] += 1,
                 nearmiss::Outcome::TooLarge => row[2] += 1,
+                nearmiss::Outcome::NotOffered => found.held_back.get_or_insert((0, seed)).0 += 1,
                 nearmiss::Outcome::KernelRefuses(why) => match explained(&why) {
                     Some(reason) => {
                         found.sharper.entry((reason, wordless(&why))).or_insert((0, seed)).0 += 1;
@@ -67,6 +70,9 @@ pub(crate) fn near_misses(asked: Asked) -> bool {
         }
         for (why, (count, seed)) in part.stricter {
             all.stricter.entry(why).or_insert((0, seed)).0 += count;
+        }
+        if let Some((count, seed)) = part.held_back {
+            all.held_back.get_or_insert((0, seed)).0 += count;
         }
         all.unexplained.extend(part.unexplained);
         all.wrong.extend(part.wrong);
@@ -97,6 +103,9 @@ fn show(asked: Asked, kernel: bool, all: &Misses, seconds: f64) -> bool {
         let stricter: u64 = all.stricter.values().map(|(count, _)| count).sum();
         let share = 100.0 * stricter as f64 / asked.programs.max(1) as f64;
         let unexplained = all.unexplained.len();
+        if let Some((count, seed)) = all.held_back {
+            println!("  not offered             {count} (seed {seed}): this kernel crashes on such programs");
+        }
         println!("  weir alone accepts      {sharper} for a reason that is known, {unexplained} for none");
         for ((why, says), (count, seed)) in &all.sharper {
             println!("    {count:6} (seed {seed}) {why}: {says}");
