@@ -16,6 +16,7 @@ mod counters;
 mod create;
 mod empty;
 mod hash;
+mod head;
 mod keys;
 mod lpm_trie;
 mod map;

@@ -7,10 +7,11 @@
 //! `cpu` is the number of the worker that runs the program, below the `cpus` the map was made for. Two
 //! workers must not pass the same number at once: it would not break memory, but per-CPU values would mix.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use weir_ebpf::abi::{Errno, MapKind};
+use weir_ebpf::abi::{Errno, MAP_HEAD_BYTES, MapKind};
 use weir_ebpf::program::{Initial, MapSpec};
 
 use crate::array::{Array, ArrayLayout};
@@ -18,6 +19,7 @@ use crate::bloom_filter::Bloom;
 use crate::counters::Counters;
 use crate::empty::Empty;
 use crate::hash::Hash;
+use crate::head::Head;
 use crate::lpm_trie::LpmTrie;
 use crate::map_of_maps::{ArrayOfMaps, HashOfMaps, Outer};
 use crate::perf_event_array::PerfEventArray;
@@ -30,8 +32,12 @@ use crate::timer::{Due, TimerClock, Timers};
 use crate::{Control, MapError, create};
 
 /// A map, shared by the programs of a generation and the control side.
+///
+/// Its address is what programs hold, so it begins with what they may read there.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Map {
+    pub(crate) head: Head,
     pub(crate) storage: Storage,
     pub(crate) frozen: AtomicBool,
     pub(crate) counters: Counters,
@@ -75,7 +81,16 @@ impl Map {
         }
         let frozen = AtomicBool::new(spec.frozen);
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Ok(Arc::new(Map { storage, frozen, counters: Counters::default(), spec: spec.clone(), id, cpus }))
+        let head = Head::new(spec, id);
+        Ok(Arc::new(Map {
+            head,
+            storage,
+            frozen,
+            counters: Counters::default(),
+            spec: spec.clone(),
+            id,
+            cpus,
+        }))
     }
 
     /// What it was made from.
@@ -86,6 +101,12 @@ impl Map {
     /// A number that no other map of this process has.
     pub fn id(&self) -> u32 {
         self.id
+    }
+
+    /// The addresses of what programs may read of the map itself ([`MapField`](weir_ebpf::abi::MapField)).
+    pub fn head(&self) -> Range<usize> {
+        let start = std::ptr::from_ref(&self.head).addr();
+        start..start + MAP_HEAD_BYTES as usize
     }
 
     /// How many workers it was made for.

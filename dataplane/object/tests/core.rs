@@ -114,6 +114,9 @@ fn built_in_structures_are_those_of_the_headers() {
 /// What changed between the headers and 6.18: `res1` gave a bit to `ae`.
 const OMITTED: [(&str, &str); 1] = [("tcphdr", "res1")];
 
+/// Of these weir has the beginning alone.
+const CUT: [&str; 1] = ["bpf_map"];
+
 /// And as the running kernel says, where it has them: every member, and nothing beside.
 #[test]
 fn built_in_structures_are_those_of_this_kernel() {
@@ -132,6 +135,10 @@ fn built_in_structures_are_those_of_this_kernel() {
         }
         // Kernels differ in what they added at the end; ours are those of 6.18.
         let (our, their) = (members(ours, id, 0), members(&kernel, theirs, 0));
+        if CUT.contains(&name) {
+            assert!(our.iter().all(|member| their.contains(member)), "{name}");
+            continue;
+        }
         assert_eq!(our, their, "{name}");
         assert_eq!(ours.size_of(id), kernel.size_of(theirs), "{name}");
         compared += 1;

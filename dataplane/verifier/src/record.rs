@@ -52,6 +52,10 @@ fn seen(value: &Value, mattered: Roots) -> Abstract {
             delta: number.delta,
             half: number.moved == (Moved::Half { wraps: true }),
         }),
+        // Read from a map's own structure, and never followed.
+        Value::Pointer(crate::value::Pointer { kind: Kind::Kernel(of), .. }) if of.bytes() == 0 => {
+            Abstract::number(Scalar::unknown())
+        }
         Value::Pointer(pointer) => Abstract::Pointer(Pointer {
             target: target(pointer.kind),
             maybe_null: pointer.maybe_null,

@@ -274,10 +274,10 @@ impl Pointer {
             Kind::MapValue(_)
             | Kind::MapKey(_)
             | Kind::Socket(_)
-            | Kind::Kernel(_)
             | Kind::Map(_)
             | Kind::Record { .. }
             | Kind::Memory { .. } => true,
+            Kind::Kernel(of) => of.bytes() > 0,
             Kind::Context
             | Kind::Stack { .. }
             | Kind::Packet { .. }

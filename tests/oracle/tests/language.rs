@@ -213,3 +213,8 @@ fn timers_call_later() {
 fn global_functions_are_proven_alone() {
     check("global");
 }
+
+#[test]
+fn maps_say_what_they_are() {
+    check("map");
+}

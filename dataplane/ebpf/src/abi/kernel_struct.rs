@@ -13,7 +13,7 @@ macro_rules! kernel_structs {
             pub const ALL: &[KernelStruct] = &[$( KernelStruct::$name, )+];
             /// Its name in C, behind `struct`.
             pub const fn name(self) -> &'static str { match self { $( KernelStruct::$name => $text, )+ } }
-            /// Its bytes.
+            /// Its bytes; 0 of those that nothing of is read here, and pointers to which may be null at any time.
             pub const fn bytes(self) -> u32 { match self { $( KernelStruct::$name => $bytes, )+ } }
             /// Whether it begins with `struct sock_common`, so that it passes for a socket.
             pub const fn is_socket(self) -> bool { match self { $( KernelStruct::$name => $socket, )+ } }
@@ -40,4 +40,14 @@ kernel_structs! {
     NfConn = "nf_conn", 248, false;
     /// A tracked connection that is not in the table yet.
     NfConnInit = "nf_conn___init", 248, false;
+    /// What a kind of map can do; pointed to by a map, and not to be read.
+    MapOps = "bpf_map_ops", 0, false;
+    /// What inner maps look like, likewise.
+    Map = "bpf_map", 0, false;
+    /// The special fields of a map's values, likewise.
+    BtfRecord = "btf_record", 0, false;
+    /// The types of a map, likewise.
+    Btf = "btf", 0, false;
+    /// Whom a map's memory is charged to, likewise.
+    ObjCgroup = "obj_cgroup", 0, false;
 }

@@ -1,7 +1,9 @@
 //! Loads, stores and atomics (`check_mem_access`, `check_atomic`, kernel/bpf/verifier.c).
 
 use weir_ebpf::abi::context::FieldKind;
-use weir_ebpf::abi::{ContextField, KernelStruct, MapKind, PacketUse};
+use weir_ebpf::abi::{
+    ContextField, KernelStruct, MAP_HEAD_BYTES, MapField, MapFieldKind, MapKind, PacketUse,
+};
 use weir_ebpf::isa::{AtomicOp, Reg, Size, Source};
 use weir_ebpf::program::Initial;
 
@@ -251,7 +253,10 @@ impl Explorer<'_> {
                 self.check_kernel_access(touch, &pointer, of)?;
                 Ok(any)
             }
-            Kind::Map(map) => self.look_into_map(touch, &pointer, map),
+            Kind::Map(map) => {
+                self.note_access(Access::Memory)?;
+                self.look_into_map(touch, &pointer, map)
+            }
             Kind::PacketEnd | Kind::ConstDynptr | Kind::Function(_) => {
                 let message = format!("R{} invalid mem access '{}'", touch.base.index(), pointer.text());
                 self.refuse(Rule::NotAPointer, message)
@@ -322,6 +327,10 @@ impl Explorer<'_> {
     /// An access of a structure of the kernel, inside it (`check_ptr_to_btf_access`).
     fn check_kernel_access(&self, touch: Touch, pointer: &Pointer, of: KernelStruct) -> Check {
         let regno = touch.base.index();
+        if of.bytes() == 0 {
+            let message = format!("weir has no struct {} of the kernel to look into", of.name());
+            return self.refuse(Rule::Unsupported, message);
+        }
         let Some(offset) = pointer.constant_offset() else {
             let message = format!("R{regno} is ptr_{} invalid variable offset", of.name());
             return self.refuse(Rule::MemoryBounds, message);
@@ -371,17 +380,48 @@ impl Explorer<'_> {
         })
     }
 
-    /// A load through a map itself (`check_ptr_to_map_access`): the kernel lets programs look at its structure,
-    /// which is not here.
-    fn look_into_map<T>(&self, touch: Touch, pointer: &Pointer, map: MapRef) -> Check<T> {
-        let off = i64::from(pointer.off) + i64::from(touch.off);
+    /// A load through a map itself (`check_ptr_to_map_access`, `btf_struct_walk`): of the structure that it begins
+    /// with, as much as weir's maps have.
+    fn look_into_map(&self, touch: Touch, pointer: &Pointer, map: MapRef) -> Check<Value> {
+        let (off, size) = (i64::from(pointer.off) + i64::from(touch.off), touch.size.bytes());
         let found = struct_of(map.spec(self.program).map(|spec| spec.kind));
-        if off < 0 {
+        let Ok(start) = u32::try_from(off) else {
             let regno = touch.base.index();
             let message = format!("R{regno} is {found} invalid negative access: off={off}");
             return self.refuse(Rule::NotAPointer, message);
+        };
+        if start >= MAP_HEAD_BYTES {
+            let message = format!("weir has no more of struct {found} than its first {MAP_HEAD_BYTES} bytes");
+            return self.refuse(Rule::Unsupported, message);
         }
-        self.refuse(Rule::Unsupported, format!("weir has no struct {found} of the kernel to look into"))
+        let Some(field) = MapField::touched(start, start + size) else {
+            let message = format!("struct bpf_map doesn't have field at offset {start}");
+            return self.refuse(Rule::MemoryBounds, message);
+        };
+        let (name, from, end) = (field.name(), field.offset(), field.offset() + field.bytes());
+        let whole = (start, size) == (from, field.bytes());
+        match field.kind() {
+            MapFieldKind::Pointer(_) | MapFieldKind::Void if start >= from && !whole => {
+                let message = format!(
+                    "cannot access ptr member {name} with moff {from} in struct bpf_map with off {start} size {size}"
+                );
+                self.refuse(Rule::MemoryBounds, message)
+            }
+            _ if start < from => {
+                let message = format!("struct bpf_map doesn't have field at offset {start}");
+                self.refuse(Rule::MemoryBounds, message)
+            }
+            MapFieldKind::Pointer(of) => Ok(Value::Pointer(Pointer::new(Kind::Kernel(of)))),
+            MapFieldKind::Number | MapFieldKind::Void if start + size > end => {
+                let message = format!(
+                    "access beyond the end of member {name} (mend:{end}) in struct bpf_map with off {start} size {size}"
+                );
+                self.refuse(Rule::MemoryBounds, message)
+            }
+            MapFieldKind::Number | MapFieldKind::Void => {
+                Ok(Value::ranged(Scalar::from_load(touch.size, false)))
+            }
+        }
     }
 
     fn socket_of_context(&mut self, view: SocketView, maybe_null: bool) -> Value {

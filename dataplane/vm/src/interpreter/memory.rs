@@ -202,6 +202,7 @@ impl Memory {
             || access == Access::Read
                 && self.keys.iter().any(|&(at, len)| holds(&(at..at + len), address, size))
             || self.records.iter().any(|&(start, len)| holds(&(start..start + len), address, size))
+            || access == Access::Read && self.maps(maps).any(|map| in_head(map, address, size))
             || self.owner(address, size, maps).is_some_and(|map| {
                 // Locks and timers are for their helpers alone.
                 map_allows(map, access) && !map.has_special(address as usize, size as usize)
@@ -352,6 +353,12 @@ impl Memory {
 
 fn holds(range: &Range<u64>, address: u64, size: u64) -> bool {
     address >= range.start && address.checked_add(size).is_some_and(|end| end <= range.end)
+}
+
+/// What every map begins with, for programs to read.
+fn in_head(map: &Map, address: u64, size: u64) -> bool {
+    let head = map.head();
+    holds(&(head.start as u64..head.end as u64), address, size)
 }
 
 fn map_allows(map: &Map, access: Access) -> bool {

@@ -69,6 +69,7 @@ impl Machine<'_> {
             Target::MapKey { map } => !write && inside(self.spec(map, false)?.key_size),
             Target::Record { bytes } => inside(bytes),
             Target::Memory { .. } => return Err(Verdict::Outside("memory that a call handed out")),
+            Target::Map { .. } if !write => return Err(Verdict::Outside("what a map itself says")),
             Target::Context | Target::PacketEnd | Target::Map { .. } => false,
             Target::Function(_) | Target::Socket | Target::ConstDynptr => false,
         };
