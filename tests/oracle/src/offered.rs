@@ -17,28 +17,12 @@ const WAITING_MAX: u64 = 8192;
 /// Whether the kernel may come to a fork with as many paths waiting as may wait.
 ///
 /// Each that waits was left by an instruction of the path being walked. So no path has that many behind it
-/// if a walk that forgets as little as the kernel's ends before it took that many instructions; nor does a
-/// path come to a fork again and again where no fork lies in a loop. Numbers are not asked for: ours may be
-/// known better than the kernel's.
+/// if a walk that forgets as little as the kernel's ends before it took that many instructions. Where the fork
+/// is matters not: a loop before it may have left the others. Nor are numbers asked for: ours may be known
+/// better than the kernel's.
 pub fn crashes_kernel(program: &Program) -> bool {
-    forks_again(program) && waits_long(program)
-}
-
-/// Whether an AND or OR may be run more than once: it lies between a jump back and its target, or in a function
-/// that is called.
-fn forks_again(program: &Program) -> bool {
-    let insns = &program.insns;
-    let called = program.functions.iter().map(|function| function.start).filter(|start| *start > 0).min();
-    let back = |(at, insn): (usize, &Insn)| {
-        let target = usize::try_from(insn.jump_target(at)?).ok()?;
-        (target <= at).then_some((target, at))
-    };
-    let loops: Vec<(usize, usize)> = insns.iter().enumerate().filter_map(back).collect();
-    insns.iter().enumerate().any(|(at, insn)| {
-        matches!(insn, Insn::Alu { op: AluOp::And | AluOp::Or, .. })
-            && (called.is_some_and(|start| at >= start)
-                || loops.iter().any(|&(from, to)| (from..=to).contains(&at)))
-    })
+    program.insns.iter().any(|insn| matches!(insn, Insn::Alu { op: AluOp::And | AluOp::Or, .. }))
+        && waits_long(program)
 }
 
 /// Whether a walk that forgets nothing takes as many instructions as paths may wait.
