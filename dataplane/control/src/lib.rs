@@ -19,6 +19,7 @@ pub mod privileges;
 pub mod problem;
 pub mod reply;
 pub mod server;
+mod urgency;
 
 pub use action::{Action, Kind};
 pub use client::{Client, ClientError};

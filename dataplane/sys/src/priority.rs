@@ -32,21 +32,8 @@ impl Preference {
     /// What a thread has when nobody asks for anything.
     pub const USUAL: Preference = Preference { nice: 0, slice: Duration::ZERO };
 
-    /// Lets the threads of this process ask for this nice value later, when it has no privilege any more
-    /// (`RLIMIT_NICE`). Takes `CAP_SYS_RESOURCE`.
-    pub fn allow(self) -> io::Result<()> {
-        // The limit counts from 1, which is nice 19, to 40, which is nice -20 (getrlimit(2)).
-        let wanted = (20 - self.nice).clamp(1, 40) as libc::rlim_t;
-        let limit = libc::rlimit { rlim_cur: wanted, rlim_max: wanted };
-        // SAFETY: the kernel reads `limit`, which lives here.
-        match unsafe { libc::setrlimit(libc::RLIMIT_NICE, &limit) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
-
     /// Has this thread, and those that it starts from now on, share so. Where the nice value is not allowed, the slice
-    /// alone.
+    /// alone: a lower one takes `CAP_SYS_NICE`, or a limit (`RLIMIT_NICE`) that reaches so far.
     pub fn take(self) -> io::Result<()> {
         self.set().or_else(|refused| match refused.raw_os_error() {
             Some(libc::EPERM) => Preference { nice: 0, ..self }.set(),

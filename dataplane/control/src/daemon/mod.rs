@@ -7,7 +7,7 @@ pub mod log;
 mod signals;
 mod socket;
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +24,8 @@ use crate::live::LiveBackend;
 use crate::notify::Notifier;
 use crate::privileges::{self, Access, Confinement, SettleError, Settled};
 use crate::server::audit::Audit;
-use crate::server::{PREFERRED, Policy, Server, share};
+use crate::server::{Policy, Server};
+use crate::urgency::{PREFERRED, share, usually};
 use signals::Why;
 
 /// How long workers and ports may take to end.
@@ -119,34 +120,28 @@ pub fn run(path: &Path, options: Options) -> Result<Ended, RunError> {
         tracing::warn!(%error, "there are descriptors for fewer clients than there is room for");
     }
     weir_sys::limits::keep_heap(KEPT);
-    // While there is the right to.
-    if let Err(error) = PREFERRED.allow() {
-        tracing::debug!(%error, "who answers shares cores with workers as others do");
-    }
+    // While there is the right to: this thread is the one that answers. Those that do other work take less.
+    share(PREFERRED);
     let policy = Policy::new(socket::own_uid(), &daemon.group, &daemon.group_read);
     let listener = socket::open(options.socket.as_deref().unwrap_or(&daemon.socket), policy.admin)?;
     let scrape = daemon.metrics.map(std::net::TcpListener::bind).transpose();
     let scrape = scrape.map_err(system("the address for metrics"))?;
-    let audit = match &options.audit {
-        None => Audit::log(),
-        Some(path) => {
-            let file = OpenOptions::new().create(true).append(true).open(path);
-            file.and_then(Audit::file).map_err(system(path.display().to_string()))?
-        }
-    };
+    let audit = options.audit.as_deref().map(audit_file).transpose()?;
     settle(&desired.config, options.confinement)?;
+    let audit =
+        audit.map_or(Ok(Audit::log()), Audit::file).map_err(system("the thread for the audit file"))?;
     let devices = Devices::new(&desired.config, Arc::clone(&options.access) as _);
     let begin = Some(begin(options.confinement));
     let resolve = Some(resolve(&options.access));
-    let live = Live::start(desired, StartOptions { begin, resolve, ..StartOptions::new(devices) })?;
+    let start = StartOptions { begin, resolve, ..StartOptions::new(devices) };
+    let started = usually(|| Live::start(desired, start));
+    let live = started.map_err(system("a thread to start with"))??;
     for note in live.restoration().notes.iter() {
         tracing::warn!("{note}");
     }
     let backend = LiveBackend::new(Arc::clone(&live));
     let (stop, stopped) = watch::channel(false);
     let server = Server::new(backend, policy, audit, stopped);
-    // From here on this thread only answers, and starts only those that help it.
-    share(PREFERRED);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(THREADS)
@@ -173,6 +168,12 @@ pub fn run(path: &Path, options: Options) -> Result<Ended, RunError> {
         Why::Asked => Ok(ended),
         Why::BrokerGone => Err(RunError::BrokerGone),
     }
+}
+
+/// The audit log's file, to be opened while there is the right to; its thread comes later, and has none.
+fn audit_file(path: &Path) -> Result<File, RunError> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.map_err(system(path.display().to_string()))
 }
 
 /// Gives up what the daemon needs no more, and says so.

@@ -7,6 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use super::RunError;
+use crate::server::Door;
 
 /// A socket that listens, and the file that it has.
 #[derive(Debug)]
@@ -17,11 +18,9 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    /// The socket as the server wants it.
-    pub(super) fn listen(&self) -> io::Result<tokio::net::UnixListener> {
-        let listener = self.listener.try_clone()?;
-        listener.set_nonblocking(true)?;
-        tokio::net::UnixListener::from_std(listener)
+    /// The socket as the server wants it; within its runtime.
+    pub(super) fn listen(&self) -> io::Result<Door> {
+        Door::new(self.listener.try_clone()?)
     }
 }
 

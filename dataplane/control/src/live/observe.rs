@@ -19,8 +19,9 @@ use super::{LiveBackend, lock, missing};
 use crate::action::Format;
 use crate::problem::{Cause, Problem};
 use crate::reply::{self, Event, now, schema, time};
+use crate::server::Given;
 use crate::server::feed::{Fed, Feed, feed};
-use crate::server::{Given, share};
+use crate::urgency::share;
 
 /// Streams there may be at a time.
 const STREAMS_MAX: usize = 64;

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use weir_sys::priority::Preference;
+
 use super::peer::Peer;
+use crate::urgency::share;
 
 /// The target of audit lines in the log.
 pub const TARGET: &str = "weir::audit";
@@ -55,6 +58,7 @@ impl Audit {
     pub fn file(mut file: File) -> std::io::Result<Self> {
         let (sender, lines) = sync_channel::<String>(WAITING);
         std::thread::Builder::new().name("weir-audit".to_owned()).spawn(move || {
+            share(Preference::USUAL);
             for line in lines {
                 if let Err(error) = file.write_all(line.as_bytes()) {
                     tracing::error!(target: TARGET, %error, "the audit file cannot be written");

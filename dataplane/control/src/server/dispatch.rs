@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::audit::{self, Audit};
 use super::backend::{Backend, Given};
-use super::lanes::Lanes;
+use super::lanes::{Lanes, Order};
 use super::path;
 use super::peer::Peer;
 use crate::action::field::{Parts, Place};
@@ -53,7 +53,7 @@ impl State {
 impl State {
     /// Does an action that came by no socket.
     pub(super) async fn act(&self, action: &Action, peer: Peer) -> Result<Given, Problem> {
-        self.lanes.run(action.kind(), action.encode(), peer).await
+        self.lanes.run(action.kind(), action.encode(), peer, Order::First).await
     }
 }
 
@@ -153,6 +153,7 @@ async fn perform(
             Problem::new(Cause::Forbidden, detail).hint("be root, or in the group weir (weir-ro to look)")
         );
     }
+    let order = request.extensions().get::<Order>().copied().unwrap_or(Order::First);
     let end = tokio::time::Instant::now() + row.deadline;
     let parts = tokio::time::timeout_at(end, read(state, row, request)).await;
     let slow =
@@ -162,7 +163,7 @@ async fn perform(
         row.kind.decode(&parts)?;
         return Ok((StatusCode::OK, Given::Json(state.description.clone())));
     }
-    let work = state.lanes.run(row.kind, parts, peer.clone());
+    let work = state.lanes.run(row.kind, parts, peer.clone(), order);
     let given = tokio::time::timeout_at(end, work).await;
     let late = || Problem::new(Cause::Deadline, format!("not done within {} s", row.deadline.as_secs()));
     let given =

@@ -3,12 +3,11 @@
 //! Changes have a thread of their own, and it keeps the promise of `confirm`: a change that is not confirmed in
 //! time is taken back there, in order with all others, also when who made it has gone.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use weir_sys::priority::Preference;
 
@@ -18,15 +17,26 @@ use crate::action::field::Parts;
 use crate::action::{Action, Kind, Lane};
 use crate::problem::{Cause, Problem};
 use crate::reply;
+use crate::urgency::share;
 
-/// How those who answer share a core: they have little to do, and are waited for.
-pub(crate) const PREFERRED: Preference = Preference { nice: -10, slice: Duration::from_micros(200) };
 /// Quick actions at a time.
 const QUICK: usize = 16;
+/// And of those that are not their connection's first.
+const FURTHER: usize = 2;
 /// Slow actions at a time.
 const SLOW: usize = 2;
 /// Changes that may wait for their turn.
 const CHANGES: usize = 16;
+
+/// Whether a connection has asked for something before. Who asks for one thing does not wait behind those who send
+/// requests by the hundred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Its first request.
+    First,
+    /// Not the first.
+    Further,
+}
 
 /// What an action comes to.
 pub(super) type Done = Result<Given, Problem>;
@@ -55,11 +65,11 @@ type Shared = Arc<Mutex<Option<Pending>>>;
 #[derive(Debug)]
 pub(super) struct Lanes {
     backend: Arc<dyn Backend>,
-    quick: Semaphore,
-    slow: Semaphore,
+    quick: Arc<Semaphore>,
+    further: Semaphore,
+    slow: Arc<Semaphore>,
     changes: SyncSender<Change>,
     pending: Shared,
-    running: Arc<AtomicU64>,
 }
 
 impl Lanes {
@@ -72,15 +82,15 @@ impl Lanes {
         if let Err(error) = thread.spawn(move || changer.run(&queue)) {
             tracing::error!(%error, "no thread for changes");
         }
-        let (quick, slow) = (Semaphore::new(QUICK), Semaphore::new(SLOW));
-        Self { backend, quick, slow, changes, pending, running: Arc::default() }
+        let (quick, slow) = (Arc::new(Semaphore::new(QUICK)), Arc::new(Semaphore::new(SLOW)));
+        Self { backend, quick, further: Semaphore::new(FURTHER), slow, changes, pending }
     }
 
     /// Does an action in its lane.
-    pub(super) async fn run(&self, kind: Kind, parts: Parts, peer: Peer) -> Done {
+    pub(super) async fn run(&self, kind: Kind, parts: Parts, peer: Peer, order: Order) -> Done {
         let done = match kind.row().lane {
-            Lane::Quick => self.beside(&self.quick, PREFERRED, kind, parts, peer).await,
-            Lane::Slow => self.beside(&self.slow, Preference::USUAL, kind, parts, peer).await,
+            Lane::Quick => self.at_once(kind, parts, peer, order).await,
+            Lane::Slow => self.apart(kind, parts, peer).await,
             Lane::Change => self.in_turn(kind, parts, peer).await,
         };
         done.map(|given| match given {
@@ -92,25 +102,43 @@ impl Lanes {
         })
     }
 
-    async fn beside(
+    /// By a thread that is there already, and as preferred as the one that reads and writes.
+    async fn at_once(&self, kind: Kind, parts: Parts, peer: Peer, order: Order) -> Done {
+        let _further = match order {
+            Order::First => None,
+            Order::Further => Some(self.further.acquire().await.map_err(|_| ended())?),
+        };
+        let work = tokio::task::spawn_blocking(self.work(turn(&self.quick).await?, kind, parts, peer));
+        work.await
+            .unwrap_or_else(|error| Err(Problem::new(Cause::Internal, format!("the action failed: {error}"))))
+    }
+
+    /// By a thread of its own, which takes no more of a worker's core than any other.
+    async fn apart(&self, kind: Kind, parts: Parts, peer: Peer) -> Done {
+        let work = self.work(turn(&self.slow).await?, kind, parts, peer);
+        let (done, answer) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("weir-slow".to_owned()).spawn(move || {
+            share(Preference::USUAL);
+            let _ = done.send(work());
+        });
+        thread.map_err(|error| Problem::new(Cause::Unavailable, format!("no thread for it: {error}")))?;
+        let failed = |_| Err(Problem::new(Cause::Internal, "the action failed; see the log"));
+        answer.await.unwrap_or_else(failed)
+    }
+
+    /// What an action takes. Its turn ends with the work, also when who asked has gone.
+    fn work(
         &self,
-        lane: &Semaphore,
-        preference: Preference,
+        turn: OwnedSemaphorePermit,
         kind: Kind,
         parts: Parts,
         peer: Peer,
-    ) -> Done {
-        let _turn = lane.acquire().await.map_err(|_| ended())?;
-        let (backend, running) = (Arc::clone(&self.backend), Arc::clone(&self.running));
-        running.fetch_add(1, Ordering::Relaxed);
-        let work = tokio::task::spawn_blocking(move || {
-            share(preference);
-            let done = kind.decode(&parts).and_then(|action| backend.answer(action, &peer));
-            running.fetch_sub(1, Ordering::Relaxed);
-            done
-        });
-        work.await
-            .unwrap_or_else(|error| Err(Problem::new(Cause::Internal, format!("the action failed: {error}"))))
+    ) -> impl FnOnce() -> Done + Send + 'static {
+        let backend = Arc::clone(&self.backend);
+        move || {
+            let _turn = turn;
+            kind.decode(&parts).and_then(|action| backend.answer(action, &peer))
+        }
     }
 
     async fn in_turn(&self, kind: Kind, parts: Parts, peer: Peer) -> Done {
@@ -124,12 +152,8 @@ impl Lanes {
     }
 }
 
-/// Has this thread share the core so. What is long in the doing is not to take a worker's core from it, and where more
-/// is not allowed all share alike.
-pub(crate) fn share(preference: Preference) {
-    if let Err(error) = preference.take() {
-        tracing::debug!(%error, ?preference, "a thread shares its core as others do");
-    }
+async fn turn(lane: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Problem> {
+    Arc::clone(lane).acquire_owned().await.map_err(|_| ended())
 }
 
 fn ended() -> Problem {
@@ -148,6 +172,7 @@ struct Changer {
 
 impl Changer {
     fn run(&self, queue: &Receiver<Change>) {
+        share(Preference::USUAL);
         loop {
             let until = lock(&self.pending).as_ref().map(|pending| pending.until);
             let change = match until {
@@ -220,5 +245,95 @@ impl Changer {
         let pending = Pending { from, until: Instant::now() + limit, confirm_by: confirm_by.clone() };
         *lock(&self.pending) = Some(pending);
         confirm_by
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Condvar;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Keeps all but `healthz` waiting until it opens, and counts who has come.
+    #[derive(Debug, Default)]
+    struct Gate {
+        came: AtomicUsize,
+        open: Mutex<bool>,
+        opened: Condvar,
+    }
+
+    impl Gate {
+        fn open(&self) {
+            *self.open.lock().unwrap() = true;
+            self.opened.notify_all();
+        }
+
+        /// Once so many have come.
+        async fn reached_by(&self, many: usize) {
+            while self.came.load(Ordering::SeqCst) < many {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+
+    impl Backend for Gate {
+        fn answer(&self, action: Action, _peer: &Peer) -> Done {
+            if action.kind() != Kind::Healthz {
+                self.came.fetch_add(1, Ordering::SeqCst);
+                drop(self.opened.wait_while(self.open.lock().unwrap(), |open| !*open).unwrap());
+            }
+            Ok(Given::Json(Default::default()))
+        }
+
+        fn generation(&self) -> u64 {
+            0
+        }
+
+        fn revert(&self, _to: u64) -> Result<(), Problem> {
+            Ok(())
+        }
+    }
+
+    fn lanes() -> (Arc<Gate>, Arc<Lanes>) {
+        let gate = Arc::new(Gate::default());
+        let backend: Arc<dyn Backend> = gate.clone();
+        (gate, Arc::new(Lanes::new(backend)))
+    }
+
+    fn asked(lanes: &Arc<Lanes>, action: &Action, order: Order) -> tokio::task::JoinHandle<Done> {
+        let (lanes, kind, parts) = (Arc::clone(lanes), action.kind(), action.encode());
+        let peer = Peer { uid: 0, gid: 0, pid: None, role: None };
+        tokio::spawn(async move { lanes.run(kind, parts, peer, order).await })
+    }
+
+    #[tokio::test]
+    async fn who_asks_once_does_not_wait_behind_those_who_ask_by_the_hundred() {
+        let (gate, lanes) = lanes();
+        let many: Vec<_> = (0..100).map(|_| asked(&lanes, &Action::Version {}, Order::Further)).collect();
+        gate.reached_by(FURTHER).await;
+        asked(&lanes, &Action::Healthz {}, Order::First).await.unwrap().unwrap();
+        assert_eq!(gate.came.load(Ordering::SeqCst), FURTHER, "the others wait for each other");
+        gate.open();
+        for one in many {
+            one.await.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn slow_work_keeps_its_turn_when_who_asked_has_gone() {
+        let (gate, lanes) = lanes();
+        let slow = Action::Routes { to: None, limit: None };
+        assert_eq!(slow.row().lane, Lane::Slow);
+        let gone: Vec<_> = (0..SLOW).map(|_| asked(&lanes, &slow, Order::First)).collect();
+        gate.reached_by(SLOW).await;
+        gone.iter().for_each(tokio::task::JoinHandle::abort);
+        let next = asked(&lanes, &slow, Order::First);
+        // Quick actions go on; their being answered shows that `next` had its chance.
+        asked(&lanes, &Action::Healthz {}, Order::First).await.unwrap().unwrap();
+        assert_eq!(gate.came.load(Ordering::SeqCst), SLOW);
+        gate.open();
+        next.await.unwrap().unwrap();
+        assert_eq!(gate.came.load(Ordering::SeqCst), SLOW + 1);
     }
 }

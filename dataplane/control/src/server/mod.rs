@@ -1,13 +1,14 @@
 //! The server: one thread that reads requests and writes answers, and never works itself.
 //!
 //! What an action takes is done elsewhere ([`lanes`]), so a slow change delays no reader. What strangers may do to
-//! it is bounded: clients in all and by user ([`table`]), bytes of head and body, time of both, time without
-//! progress of an answer ([`guarded`]), events that wait for a reader ([`feed`]). Descriptors sent along are never
-//! taken: the kernel closes what is not asked for.
+//! it is bounded: the silent in the way of those who speak ([`door`]), clients in all and by user ([`table`]), bytes
+//! of head and body, time of both, time without progress of an answer ([`guarded`]), events that wait for a reader
+//! ([`feed`]). Descriptors sent along are never taken: the kernel closes what is not asked for.
 
 pub mod audit;
 mod backend;
 mod dispatch;
+mod door;
 pub mod feed;
 mod guarded;
 #[cfg(test)]
@@ -21,7 +22,7 @@ mod tests;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -31,15 +32,16 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tower::Service;
 
 use crate::action::{Action, Kind, Role};
 use crate::problem::{Cause, Problem};
 pub use backend::{Backend, Given, json};
+pub use door::Door;
 use guarded::Guarded;
-pub(crate) use lanes::{PREFERRED, share};
+use lanes::Order;
 pub use peer::{Peer, Policy};
 use table::{Place, Table};
 
@@ -92,17 +94,18 @@ impl Server {
     }
 
     /// Answers at a Unix socket until told to stop.
-    pub async fn unix(self, listener: UnixListener) {
+    pub async fn unix(self, mut door: Door) {
         let mut stop = self.stop.clone();
-        while let Some(accepted) = until(&mut stop, listener.accept()).await {
-            let Ok((socket, _)) = accepted else {
-                self.out_of_descriptors(accepted.err()).await;
-                continue;
-            };
-            // Whose credentials the kernel cannot tell, is nobody.
-            let nobody = Peer { uid: u32::MAX, gid: u32::MAX, pid: None, role: None };
-            let peer = self.policy.peer(&socket).unwrap_or(nobody);
-            self.welcome(socket, peer, self.whole.clone());
+        while let Some(came) = until(&mut stop, door.next()).await {
+            match came {
+                Ok(few) => few.into_iter().for_each(|socket| {
+                    // Whose credentials the kernel cannot tell, is nobody.
+                    let nobody = Peer { uid: u32::MAX, gid: u32::MAX, pid: None, role: None };
+                    let peer = self.policy.peer(&socket).unwrap_or(nobody);
+                    self.welcome(socket, peer, self.whole.clone());
+                }),
+                Err(error) => self.out_of_descriptors(Some(error)).await,
+            }
         }
     }
 
@@ -214,9 +217,12 @@ async fn attend(
     mut stop: watch::Receiver<bool>,
 ) {
     let busy = Arc::clone(&place.busy);
+    let asked_before = AtomicBool::new(false);
     let service = service_fn(move |mut request: Request<Incoming>| {
         busy.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(peer.clone());
+        let order = if asked_before.swap(true, Ordering::Relaxed) { Order::Further } else { Order::First };
+        request.extensions_mut().insert(order);
         let (answer, busy) = (router.clone().call(request.map(Body::new)), Arc::clone(&busy));
         async move {
             let answer = answer.await;

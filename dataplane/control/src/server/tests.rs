@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::audit::Audit;
 use super::feed::{Feed, feed};
 use super::peer::{Peer, Policy};
-use super::{Backend, Given, Server, json};
+use super::{Backend, Door, Given, Server, json};
 use crate::action::field::{Octets, Toml};
 use crate::action::{Action, Kind};
 use crate::client::{Client, ClientError};
@@ -108,15 +108,14 @@ impl Running {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("weir.sock");
         let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        listener.set_nonblocking(true).unwrap();
         let (stop, stopped) = watch::channel(false);
         let backend = Arc::new(Fake::default());
         let shared: Arc<dyn Backend> = backend.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
-                let listener = tokio::net::UnixListener::from_std(listener).unwrap();
-                Server::new(shared, Policy::default(), audit, stopped).unix(listener).await;
+                let door = Door::new(listener).unwrap();
+                Server::new(shared, Policy::default(), audit, stopped).unix(door).await;
             });
         });
         Self { socket, _folder: folder, backend, stop, thread: Some(thread) }

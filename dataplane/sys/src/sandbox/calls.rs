@@ -241,7 +241,7 @@ const THREADS: &[Call] = calls![
     capset = SYS_capset,
     sched_getaffinity = SYS_sched_getaffinity,
     sched_setaffinity = SYS_sched_setaffinity,
-    /// Who answers runs before others; the limit is RLIMIT_NICE's.
+    /// Threads that are not waited for give back the preference of the one that started them.
     sched_setattr = SYS_sched_setattr when ITSELF,
     getcpu = SYS_getcpu,
     membarrier = SYS_membarrier,
