@@ -258,7 +258,7 @@ impl Pointer {
             Kind::Map(_) if self.maybe_null => "map_value_or_null".to_owned(),
             // Messages leave the name out there (`reg_type_str`).
             Kind::Kernel(_) if self.maybe_null => "ptr_or_null_".to_owned(),
-            Kind::Kernel(of) => format!("ptr_{}", of.name()),
+            Kind::Kernel(_) => "ptr_".to_owned(),
             kind => format!("{}{}", kind.text(), if self.maybe_null { "_or_null" } else { "" }),
         }
     }

@@ -42,6 +42,8 @@ kernel_structs! {
     NfConnInit = "nf_conn___init", 248, false;
     /// What a kind of map can do; pointed to by a map, and not to be read.
     MapOps = "bpf_map_ops", 0, false;
+    /// What a security module keeps of a map, likewise.
+    Untyped = "void", 0, false;
     /// What inner maps look like, likewise.
     Map = "bpf_map", 0, false;
     /// The special fields of a map's values, likewise.

@@ -14,8 +14,6 @@ pub const MAP_HEAD_BYTES: u32 = 152;
 pub enum MapFieldKind {
     /// A number, or an array of bytes.
     Number,
-    /// A pointer to nothing that has a type.
-    Void,
     /// A pointer to a structure.
     Pointer(KernelStruct),
 }
@@ -42,14 +40,14 @@ macro_rules! map_fields {
     };
 }
 
-use MapFieldKind::{Number, Pointer, Void};
+use MapFieldKind::{Number, Pointer};
 
 map_fields! {
     Sha = "sha", 0, 32, Number;
     Excl = "excl", 32, 4, Number;
     Ops = "ops", 40, 8, Pointer(KernelStruct::MapOps);
     InnerMapMeta = "inner_map_meta", 48, 8, Pointer(KernelStruct::Map);
-    Security = "security", 56, 8, Void;
+    Security = "security", 56, 8, Pointer(KernelStruct::Untyped);
     MapType = "map_type", 64, 4, Number;
     KeySize = "key_size", 68, 4, Number;
     ValueSize = "value_size", 72, 4, Number;

@@ -509,11 +509,12 @@ impl Explorer<'_> {
         // `ARG_PTR_TO_SOCK_COMMON`, which takes nothing by its type.
         const PLAIN_KINDS: &str = "sock_common, sock, tcp_sock, xdp_sock";
         let full = arg == Arg::FullSocketOrNull;
-        let plain =
-            [Helper::SkFullsock, Helper::TcpSock, Helper::GetListenerSock].iter().any(|one| callee.is(*one));
-        let (kinds, fits): (&str, fn(Kind) -> bool) = match full {
-            true => ("sock", |kind| kind == Kind::Socket(SocketView::Full)),
-            false => (if plain { PLAIN_KINDS } else { KINDS }, |kind| match kind {
+        let plain = [Helper::SkFullsock, Helper::TcpSock, Helper::GetListenerSock, Helper::SkcToMptcpSock];
+        let plain = plain.iter().any(|one| callee.is(*one));
+        let (kinds, fits): (&str, fn(Kind) -> bool) = match (full, plain) {
+            (true, _) => ("sock", |kind| kind == Kind::Socket(SocketView::Full)),
+            (false, true) => (PLAIN_KINDS, |kind| matches!(kind, Kind::Socket(_))),
+            (false, false) => (KINDS, |kind| match kind {
                 Kind::Socket(_) => true,
                 Kind::Kernel(of) => of.is_socket(),
                 _ => false,

@@ -309,10 +309,7 @@ impl Explorer<'_> {
                 self.note_access(Access::Memory)?;
                 self.check_kernel_access(touch, &pointer, of)
             }
-            Kind::Kernel(_) => {
-                let message = format!("only read is supported of {}", pointer.text());
-                self.refuse(Rule::ReadOnlyMemory, message)
-            }
+            Kind::Kernel(_) => self.refuse(Rule::ReadOnlyMemory, "only read is supported"),
             Kind::Map(map) => {
                 let found = struct_of(map.spec(self.program).map(|spec| spec.kind));
                 self.refuse(Rule::ReadOnlyMemory, format!("only read from {found} is supported"))
@@ -401,7 +398,7 @@ impl Explorer<'_> {
         let (name, from, end) = (field.name(), field.offset(), field.offset() + field.bytes());
         let whole = (start, size) == (from, field.bytes());
         match field.kind() {
-            MapFieldKind::Pointer(_) | MapFieldKind::Void if start >= from && !whole => {
+            MapFieldKind::Pointer(_) if start >= from && !whole => {
                 let message = format!(
                     "cannot access ptr member {name} with moff {from} in struct bpf_map with off {start} size {size}"
                 );
@@ -412,15 +409,13 @@ impl Explorer<'_> {
                 self.refuse(Rule::MemoryBounds, message)
             }
             MapFieldKind::Pointer(of) => Ok(Value::Pointer(Pointer::new(Kind::Kernel(of)))),
-            MapFieldKind::Number | MapFieldKind::Void if start + size > end => {
+            MapFieldKind::Number if start + size > end => {
                 let message = format!(
                     "access beyond the end of member {name} (mend:{end}) in struct bpf_map with off {start} size {size}"
                 );
                 self.refuse(Rule::MemoryBounds, message)
             }
-            MapFieldKind::Number | MapFieldKind::Void => {
-                Ok(Value::ranged(Scalar::from_load(touch.size, false)))
-            }
+            MapFieldKind::Number => Ok(Value::ranged(Scalar::from_load(touch.size, false))),
         }
     }
 
