@@ -160,14 +160,11 @@ impl<'v> Machine<'v> {
 
     /// A value that is about to be copied: it and its copy get one name.
     fn copied(&mut self, src: Source) -> Step<Abstract> {
-        let mut value = self.source(src)?;
-        if let (Source::Reg(reg), Abstract::Number(Number { range, link: link @ 0, .. })) = (src, &mut value)
-            && range.as_constant().is_none()
-        {
-            *link = self.fresh();
-            frame(&mut self.state).regs[reg.index()] = value;
+        if let Source::Reg(reg) = src {
+            let fresh = self.fresh();
+            name(&mut frame(&mut self.state).regs[reg.index()], fresh);
         }
-        Ok(value)
+        self.source(src)
     }
 
     fn mov(&mut self, width: Width, dst: Reg, src: Source) -> Step {
@@ -300,6 +297,16 @@ pub(super) fn each(state: &mut RecordedState, mut change: impl FnMut(&mut Abstra
     for frame in &mut state.frames {
         frame.regs.iter_mut().for_each(&mut change);
         frame.stack.iter_mut().for_each(|slot| change(&mut slot.spilled));
+    }
+}
+
+/// Names a number that is about to be copied. One that only its low half links begins a link of its own.
+pub(super) fn name(value: &mut Abstract, fresh: u32) {
+    if let Abstract::Number(number) = value
+        && (number.link == 0 || number.half)
+        && number.range.as_constant().is_none()
+    {
+        *number = Number { range: number.range, link: fresh, delta: 0, half: false };
     }
 }
 

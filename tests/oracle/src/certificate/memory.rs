@@ -143,9 +143,13 @@ impl Machine<'_> {
         let Target::Stack { frame } = reach.target else {
             return Ok(self.constant(&reach, size).unwrap_or(any));
         };
+        let fresh = self.fresh();
         let mut stack = Stack(&mut self.state.frames[frame].stack);
         match reach.exact {
-            true => stack.read(reach.from, size),
+            true => {
+                stack.name(reach.from, fresh);
+                stack.read(reach.from, size)
+            }
             false if stack.zeros(reach.from, reach.to) => Ok(Abstract::number(Scalar::constant(0))),
             false => Ok(any),
         }

@@ -4,6 +4,7 @@ use weir_ebpf::isa::{AluOp, Size, Width};
 use weir_verifier::scalar::Scalar;
 use weir_verifier::states::{Abstract, StackByte, StackSlot};
 
+use super::machine::name;
 use super::{Step, refuse};
 
 /// A slot of which nothing is known.
@@ -58,6 +59,11 @@ impl Stack<'_> {
             self.0.len() - 1
         });
         (&mut self.0[at], byte.rem_euclid(8) as usize)
+    }
+
+    /// Names the value at a place that is about to be read.
+    pub(super) fn name(&mut self, from: i64, fresh: u32) {
+        name(&mut self.slot(from).0.spilled, fresh);
     }
 
     pub(super) fn read(&mut self, from: i64, size: Size) -> Step<Abstract> {
