@@ -324,6 +324,25 @@ impl Stack {
         Ok(if bytes.iter().all(zero) { zero_of(slot.spilled.roots()) } else { Value::unknown() })
     }
 
+    /// The number that `size` bytes at a known offset hold whole.
+    pub(crate) fn spilled_whole(&self, off: i64, size: u32) -> Option<&Number> {
+        let (index, at) = place(off);
+        let slot = self.slot(index);
+        match &slot.spilled {
+            Value::Number(number) if at == 0 && slot.spilled_bytes() >= size as usize => {
+                (cut(*number, size) == *number).then_some(number)
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives the number spilled at an offset a name.
+    pub(crate) fn name_spilled(&mut self, off: i64, id: Id) {
+        if let Value::Number(number) = &mut self.slot_mut(place(off).0).spilled {
+            number.id = id;
+        }
+    }
+
     /// The four bytes at an offset, if they were written as that much or as zeros; a part of more is no such
     /// word (`get_constant_map_key`).
     pub(crate) fn word_of_its_own(&self, off: i64) -> Option<Value> {

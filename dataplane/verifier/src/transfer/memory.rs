@@ -1,5 +1,7 @@
 //! Loads, stores and atomics (`check_mem_access`, `check_atomic`, kernel/bpf/verifier.c).
 
+use std::rc::Rc;
+
 use weir_ebpf::abi::context::FieldKind;
 use weir_ebpf::abi::{
     ContextField, KernelStruct, MAP_HEAD_BYTES, MapField, MapFieldKind, MapKind, PacketUse,
@@ -449,6 +451,9 @@ impl Explorer<'_> {
         let (from, to) = self.check_stack(touch.base, pointer, touch.off, bytes, Direction::Read)?;
         self.check_no_object(None, frame, from, to)?;
         self.note_stack_read(frame, from, to);
+        if pointer.var.as_constant().is_some() {
+            self.link_fill(frame, from, bytes);
+        }
         let stack = &self.state.frames[usize::from(frame)].stack;
         if pointer.var.as_constant().is_some() {
             return match stack.read(from, bytes) {
@@ -461,6 +466,18 @@ impl Explorer<'_> {
         }
         let any = Value::ranged(Scalar::from_load(touch.size, false));
         Ok(stack.all_zero(from, to).unwrap_or(any))
+    }
+
+    /// Names a number that is about to be filled whole from the stack, so that what is learned of the register
+    /// holds for the slot (`check_stack_read_fixed_off`).
+    fn link_fill(&mut self, frame: u8, off: i64, bytes: u32) {
+        let frame = usize::from(frame);
+        let Some(number) = self.state.frames[frame].stack.spilled_whole(off, bytes) else { return };
+        if number.id == 0 && number.range.as_constant().is_none() {
+            let id = self.new_id();
+            let stack = &mut Rc::make_mut(&mut self.state.frames[frame]).stack;
+            stack.name_spilled(off, id);
+        }
     }
 
     /// Notes it when some byte of `from..to` that is read was not written on this path.
@@ -496,7 +513,7 @@ impl Explorer<'_> {
                 self.seen.demand(roots);
             }
         }
-        let stack = &mut std::rc::Rc::make_mut(&mut self.state.frames[usize::from(frame)]).stack;
+        let stack = &mut Rc::make_mut(&mut self.state.frames[usize::from(frame)]).stack;
         if known {
             stack.write(from, bytes, value);
         } else {
