@@ -414,9 +414,9 @@ helpers! {
     /// A cgroup above the sender's; always 0 here.
     SkbAncestorCgroupId = 83, "bpf_skb_ancestor_cgroup_id", [Context, Anything] -> Integer, TC;
     /// Looks a TCP socket up; none is ever found here.
-    SkLookupTcp = 84, "bpf_sk_lookup_tcp", [Context, Mem, Size, Anything, Anything] -> SocketOrNull, XDP_TC, takes;
+    SkLookupTcp = 84, "bpf_sk_lookup_tcp", [Context, Mem, SizeOrZero, Anything, Anything] -> SocketOrNull, XDP_TC, takes;
     /// Looks a UDP socket up; none is ever found here.
-    SkLookupUdp = 85, "bpf_sk_lookup_udp", [Context, Mem, Size, Anything, Anything] -> SocketOrNull, XDP_TC, takes;
+    SkLookupUdp = 85, "bpf_sk_lookup_udp", [Context, Mem, SizeOrZero, Anything, Anything] -> SocketOrNull, XDP_TC, takes;
     /// Gives a socket back that was looked up.
     SkRelease = 86, "bpf_sk_release", [SocketReleased] -> Integer, XDP_TC;
     /// Puts a value into a queue, stack or bloom filter.
@@ -442,7 +442,7 @@ helpers! {
     /// The listening socket of one of any state.
     GetListenerSock = 98, "bpf_get_listener_sock", [Socket] -> SocketOrNull, TC;
     /// Looks a TCP socket of any state up; none is ever found here.
-    SkcLookupTcp = 99, "bpf_skc_lookup_tcp", [Context, Mem, Size, Anything, Anything] -> SockCommonOrNull, XDP_TC, takes;
+    SkcLookupTcp = 99, "bpf_skc_lookup_tcp", [Context, Mem, SizeOrZero, Anything, Anything] -> SockCommonOrNull, XDP_TC, takes;
     /// Whether an ACK answers a SYN cookie of a listening socket.
     TcpCheckSyncookie = 100, "bpf_tcp_check_syncookie", [Socket, Mem, Size, Mem, Size] -> Integer, XDP_TC, takes, gpl;
     /// Reads a signed number from text.

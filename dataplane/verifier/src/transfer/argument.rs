@@ -148,6 +148,10 @@ impl Explorer<'_> {
                     call.constant = Some(constant);
                     Ok(())
                 }
+                None if let Value::Pointer(pointer) = value => {
+                    let message = format!("R{} type={} expected=scalar", reg.index(), pointer.text());
+                    self.refuse(Rule::ArgumentConstant, message)
+                }
                 _ => {
                     self.refuse(Rule::ArgumentConstant, format!("R{} is not a known constant'", reg.index()))
                 }

@@ -93,6 +93,17 @@ impl Explorer<'_> {
 
     /// A dynptr of a record, which the call takes back.
     pub(crate) fn check_record_dynptr(&mut self, at: usize, call: &mut Call) -> Check {
+        if let Value::Pointer(pointer @ Pointer { kind: Kind::Stack { frame }, .. }) =
+            self.read(Reg::ARGS[at])?
+        {
+            let inside = |off: &i64| off % 8 == 0 && (-512..=-8 * i64::from(DYNPTR_WORDS)).contains(off);
+            let off = pointer.constant_offset().filter(inside);
+            let found = off.and_then(|off| self.stack_of(Place { frame, off }).object_at(off, DYNPTR_WORDS));
+            if !found.is_some_and(|object| object.reference != 0) {
+                let message = format!("arg {} is an unacquired reference", at + 1);
+                return self.refuse(Rule::Dynptr, message);
+            }
+        }
         self.check_dynptr(at, Some(View::Record), call)?;
         call.releases = call.object.map(|object| object.reference);
         Ok(())
@@ -152,6 +163,8 @@ impl Explorer<'_> {
     /// The object that the call made, in its place.
     pub(crate) fn put_made(&mut self, call: &Call) {
         let Some(Made { place, thing }) = call.made else { return };
+        // Numbered in the kernel's order, since messages name references by number.
+        let of_dynptr = if matches!(thing, Thing::Dynptr(_)) { self.new_id() } else { 0 };
         let (words, reference) = match thing {
             Thing::Iterator { .. } => (ITERATOR_WORDS, self.acquire()),
             // A clone holds on to what it is cloned from.
@@ -161,7 +174,8 @@ impl Explorer<'_> {
             },
             Thing::Dynptr(View::Memory | View::Skb | View::Xdp | View::Any) => (DYNPTR_WORDS, 0),
         };
-        let object = Object { thing, word: 0, id: self.new_id(), reference };
+        let id = if of_dynptr == 0 { self.new_id() } else { of_dynptr };
+        let object = Object { thing, word: 0, id, reference };
         let frame = &mut self.state.frames[usize::from(place.frame)];
         Rc::make_mut(frame).stack.place(place.off, words, object);
     }
