@@ -99,7 +99,7 @@ impl Explorer<'_> {
             let inside = |off: &i64| off % 8 == 0 && (-512..=-8 * i64::from(DYNPTR_WORDS)).contains(off);
             let off = pointer.constant_offset().filter(inside);
             let found = off.and_then(|off| self.stack_of(Place { frame, off }).object_at(off, DYNPTR_WORDS));
-            if !found.is_some_and(|object| object.reference != 0) {
+            if found.is_none_or(|object| object.reference == 0) {
                 let message = format!("arg {} is an unacquired reference", at + 1);
                 return self.refuse(Rule::Dynptr, message);
             }
