@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use weir_ebpf::ProgramType;
-use weir_ebpf::abi::{TcAction, XdpAction};
+use weir_ebpf::abi::TcAction;
 use weir_sys::clock;
 
 use crate::counters::{ANSWERS, Totals, TrafficTotal, quantile};
@@ -300,12 +300,7 @@ fn class_answer(place: usize) -> String {
 fn answer_name(kind: ProgramType, place: usize) -> String {
     let number = place as i32 - 1;
     let last = place == ANSWERS - 1 && TcAction::new(number).is_none();
-    let name = match kind {
-        ProgramType::Xdp => XdpAction::new(number as u32).map(XdpAction::name),
-        ProgramType::SchedCls | ProgramType::SchedAct => TcAction::new(number).map(TcAction::name),
-        _ => None,
-    };
-    match name {
+    match kind.answer_name(number) {
         Some(name) => name.to_owned(),
         None if place == 0 => "negative".to_owned(),
         None if last => format!("{number} or more"),

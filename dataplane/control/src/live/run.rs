@@ -2,7 +2,7 @@
 //! them.
 
 use weir_ebpf::ProgramType;
-use weir_ebpf::abi::{Errno, TcAction, XdpAction};
+use weir_ebpf::abi::Errno;
 use weir_engine::load::{Image, Request};
 use weir_maps::Map;
 use weir_vm::env::{FibAnswer, FibQuery, PortInfo};
@@ -57,12 +57,7 @@ fn bytes(hex: &str) -> Option<Vec<u8>> {
 
 /// The name of what a program of this type answered.
 fn verdict(kind: ProgramType, retval: u32) -> String {
-    let name = match kind {
-        ProgramType::Xdp => XdpAction::new(retval).map(XdpAction::name),
-        ProgramType::SchedCls | ProgramType::SchedAct => TcAction::new(retval as i32).map(TcAction::name),
-        _ => None,
-    };
-    name.map_or_else(|| retval.to_string(), str::to_owned)
+    kind.answer_name(retval as i32).map_or_else(|| retval.to_string(), str::to_owned)
 }
 
 impl LiveBackend {

@@ -1,4 +1,6 @@
-//! What programs answer: `enum xdp_action` and the `TC_ACT_*` codes.
+//! What programs answer: `enum xdp_action`, the `TC_ACT_*` codes and their like.
+
+use super::program_type::ProgramType;
 
 macro_rules! verdicts {
     ($(#[$enum_doc:meta])* $kind:ident: $repr:ty; $( $(#[$doc:meta])* $name:ident = $number:literal, $text:literal; )+) => {
@@ -62,4 +64,69 @@ verdicts! {
     Redirect = 7, "TC_ACT_REDIRECT";
     /// Consumed, to be handled by the host.
     Trap = 8, "TC_ACT_TRAP";
+}
+
+verdicts! {
+    /// What programs of sockets answer (`enum sk_action`).
+    SkAction: i32;
+    /// Drop, or none.
+    Drop = 0, "SK_DROP";
+    /// On, or the socket that was assigned.
+    Pass = 1, "SK_PASS";
+}
+
+verdicts! {
+    /// What programs of lightweight tunnels and flow dissectors answer (`enum bpf_ret_code`).
+    ReturnCode: i32;
+    /// On, as if there were no program.
+    Ok = 0, "BPF_OK";
+    /// Drop.
+    Drop = 2, "BPF_DROP";
+    /// To where the program's redirect helper said.
+    Redirect = 7, "BPF_REDIRECT";
+    /// On, by a route that is looked up anew.
+    LwtReroute = 128, "BPF_LWT_REROUTE";
+    /// Dissected by the kernel's own code.
+    FlowDissectorContinue = 129, "BPF_FLOW_DISSECTOR_CONTINUE";
+}
+
+impl ProgramType {
+    /// The kernel's name for what a program of this type answered. `None`: the number means nothing by itself, as the
+    /// length that a socket filter keeps and the yes or no of a control group's program do.
+    pub fn answer_name(self, answer: i32) -> Option<&'static str> {
+        match self {
+            ProgramType::Xdp => XdpAction::new(answer as u32).map(XdpAction::name),
+            ProgramType::SchedCls | ProgramType::SchedAct => TcAction::new(answer).map(TcAction::name),
+            ProgramType::SkSkb | ProgramType::SkMsg | ProgramType::SkLookup | ProgramType::SkReuseport => {
+                SkAction::new(answer).map(SkAction::name)
+            }
+            ProgramType::LwtIn
+            | ProgramType::LwtOut
+            | ProgramType::LwtXmit
+            | ProgramType::LwtSeg6Local
+            | ProgramType::FlowDissector => ReturnCode::new(answer).map(ReturnCode::name),
+            ProgramType::SocketFilter
+            | ProgramType::CgroupSkb
+            | ProgramType::CgroupSock
+            | ProgramType::CgroupSockAddr
+            | ProgramType::SockOps => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_has_the_name_that_its_program_type_gives_it() {
+        let two = |kind: ProgramType| kind.answer_name(2);
+        assert_eq!(two(ProgramType::Xdp), Some("XDP_PASS"));
+        assert_eq!(two(ProgramType::SchedCls), Some("TC_ACT_SHOT"));
+        assert_eq!(two(ProgramType::LwtXmit), Some("BPF_DROP"));
+        assert_eq!(two(ProgramType::SkSkb), None);
+        assert_eq!(two(ProgramType::SocketFilter), None);
+        assert_eq!(ProgramType::SchedAct.answer_name(-1), Some("TC_ACT_UNSPEC"));
+        assert_eq!(ProgramType::Xdp.answer_name(-1), None);
+    }
 }

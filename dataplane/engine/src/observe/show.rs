@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 
 use weir_ebpf::ProgramType;
-use weir_ebpf::abi::{TcAction, XdpAction};
 use weir_io::pcap::{NgWriter, Packet, Verdict};
 
 use crate::chain::XdpOutcome;
@@ -114,11 +113,7 @@ impl TraceRecord {
 
 /// An answer by its name.
 fn answered(kind: ProgramType, answer: i32) -> String {
-    let name = match kind {
-        ProgramType::Xdp => XdpAction::new(answer as u32).map(XdpAction::name),
-        _ => TcAction::new(answer).map(TcAction::name),
-    };
-    name.map_or_else(|| answer.to_string(), str::to_owned)
+    kind.answer_name(answer).map_or_else(|| answer.to_string(), str::to_owned)
 }
 
 fn nanoseconds(ticks: u64) -> f64 {
@@ -128,6 +123,8 @@ fn nanoseconds(ticks: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use weir_ebpf::abi::XdpAction;
+
     use super::*;
     use crate::reason::Reason;
 

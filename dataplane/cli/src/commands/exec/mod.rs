@@ -10,7 +10,6 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use weir_ebpf::ProgramType;
-use weir_ebpf::abi::{TcAction, XdpAction};
 use weir_vm::Engine;
 use weir_vm::test_run::{Input, Output as RunOutput};
 
@@ -191,14 +190,9 @@ fn refused(attempt: Attempt, output: &Output) -> Done {
 }
 
 fn packet_answer(kind: ProgramType, ran: RunOutput, fault: Option<String>) -> PacketAnswer {
-    let action = match kind {
-        ProgramType::Xdp => XdpAction::new(ran.retval).map(XdpAction::name),
-        ProgramType::SchedCls | ProgramType::SchedAct => TcAction::new(ran.retval as i32).map(TcAction::name),
-        _ => None,
-    };
     PacketAnswer {
         retval: ran.retval,
-        action,
+        action: kind.answer_name(ran.retval as i32),
         data_out: hex(&ran.packet),
         redirect: ran.redirect.map(|redirect| format!("{redirect:?}")),
         fault,
