@@ -87,11 +87,11 @@ impl<'v> Machine<'v> {
                 self.set(dst, value)?;
             }
             Insn::Store { size, base, off, src } => {
-                let value = self.copied(src)?;
+                let value = self.stored(base, size, src)?;
                 self.store(base, off, size, value)?;
             }
             Insn::StoreRelease { size, base, off, src } => {
-                let value = self.copied(Source::Reg(src))?;
+                let value = self.stored(base, size, Source::Reg(src))?;
                 self.store(base, off, size, value)?;
             }
             Insn::Atomic { size, op, base, off, src } => self.atomic(size, op, (base, off), src)?,
@@ -165,6 +165,17 @@ impl<'v> Machine<'v> {
             name(&mut frame(&mut self.state).regs[reg.index()], fresh);
         }
         self.source(src)
+    }
+
+    /// The value of a store. It leaves a copy that can be named only if it goes whole to the stack; no other ends
+    /// the link of a low half.
+    fn stored(&mut self, base: Reg, size: Size, src: Source) -> Step<Abstract> {
+        let target = self.get(base)?.as_pointer().map(|pointer| pointer.target);
+        let whole = |number: Number| number.range.umax() <= u64::MAX >> (64 - 8 * size.bytes());
+        match (target, self.source(src)?) {
+            (Some(Target::Stack { .. }), Abstract::Number(number)) if whole(number) => self.copied(src),
+            (_, value) => Ok(value),
+        }
     }
 
     fn mov(&mut self, width: Width, dst: Reg, src: Source) -> Step {
