@@ -83,7 +83,7 @@ impl Explorer<'_> {
     /// A budget is used up; the help says where most of it went.
     fn exploded<T>(&self, rule: Rule, message: String) -> Check<T> {
         let mut reject = Reject::new(self.slot, rule, message);
-        reject.help = self.seen.busiest().map(|(slot, states)| {
+        reject.help = self.seen.busiest().filter(|(_, states)| *states > 0).map(|(slot, states)| {
             let line = self.program.line_at(slot);
             let line = line.map(|line| format!(" ({}:{})", line.file, line.line)).unwrap_or_default();
             format!(
