@@ -117,6 +117,11 @@ pub fn build_with(config: &Config, options: &Options<'_>) -> Result<Built, Build
     Ok(Built { generation, images, entries })
 }
 
+/// Has the kernel back the maps that packets come to and that are wanted, so that no packet pays for a first touch.
+pub(crate) fn populate(images: &[Image], wanted: impl Fn(&Map) -> bool) {
+    images.iter().flat_map(Image::used).filter(|map| wanted(map)).for_each(|map| map.populate());
+}
+
 fn classes(config: &Config, options: &Options<'_>) -> Vec<ClassPlan> {
     let class = |id, name: &str| {
         let before = options.before.and_then(|before| before.classes.iter().find(|class| class.id == id));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weir_ebpf::abi::{Errno, MapKind};
+use weir_ebpf::isa::{Imm64, Insn};
 use weir_ebpf::program::Initial;
 use weir_ebpf::{MapSpec, Program, ProgramType};
 use weir_maps::{Map, MapError};
@@ -172,6 +173,27 @@ impl Image {
         self.maps.iter().find(|map| map.spec().name == name)
     }
 
+    /// The maps that its programs name, and those that they find inside. An object made for more than packets has
+    /// others, which nobody here writes to.
+    pub fn used(&self) -> Vec<&Arc<Map>> {
+        let mut used: BTreeSet<usize> = BTreeSet::new();
+        for loaded in &self.programs {
+            used.extend(loaded.verified().program().insns.iter().filter_map(|insn| match insn {
+                Insn::LoadImm64 { value: Imm64::Map(map) | Imm64::MapValue { map, .. }, .. } => {
+                    Some(*map as usize)
+                }
+                _ => None,
+            }));
+        }
+        let named = |name: &String| self.maps.iter().position(|map| map.spec().name == *name);
+        let outer: Vec<_> = used.iter().filter_map(|map| self.maps.get(*map)).collect();
+        for map in outer {
+            let Initial::Maps(slots) = &map.spec().initial else { continue };
+            used.extend(slots.iter().filter_map(|(_, name)| named(name)));
+        }
+        used.into_iter().filter_map(|map| self.maps.get(map)).collect()
+    }
+
     /// A table of all its programs, with its prog arrays filled.
     pub fn table(&self) -> Result<ProgramTable, Errno> {
         self.fill_prog_arrays(|name| {
@@ -309,6 +331,8 @@ impl Loader<'_> {
         })
     }
 
+    /// Every map that the object declares, as libbpf does (`bpf_object__create_maps`): those that only programs of
+    /// other types use can be seen and filled, too ([`Image::used`] leaves them out).
     fn create_maps(&self, object: &Object) -> Result<Vec<Arc<Map>>, LoadError> {
         let mut maps: Vec<Arc<Map>> = Vec::new();
         // Those that hold nothing yet but what the object says.
@@ -405,4 +429,22 @@ pub fn is_shown(map: &Map) -> bool {
     let spec = map.spec();
     let data = matches!(spec.initial, Initial::Data(_)) || spec.name.contains('.');
     !data && !matches!(spec.kind, MapKind::ProgArray | MapKind::StackTrace | MapKind::CgroupArray)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_are_used_by_those_who_name_them() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/corpus/language/map.bpf.o");
+        let used = |programs: Vec<&'static str>| {
+            let image = Image::load(&path, &Request { programs, ..Request::default() }).unwrap();
+            assert_eq!(image.maps.len(), 4);
+            image.used().iter().map(|map| map.spec().name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(used(vec!["last"]), ["sums"]);
+        assert_eq!(used(vec!["last", "parts"]), ["sums", "flows"]);
+        assert_eq!(used(vec!["kinds"]), ["sums", "flows", "outer"]);
+    }
 }

@@ -199,7 +199,7 @@ impl Replay {
         let cores = cores(config, &options)?;
         let Built { generation, images, .. } = build::build(config, 1, cores.len(), options.engine)?;
         // The first touch of a page costs more than thousands of packets: not while the clock runs.
-        generation.maps.iter().for_each(|map| map.populate());
+        build::populate(&images, |_| true);
         let routes = Arc::new(Routes::build(config, &generation.ports)?);
         let sources = sources(config, &options, &generation)?;
         let chunk = sources.iter().flatten().map(|capture| capture.chunk_size());

@@ -204,8 +204,7 @@ impl Engine {
         proven(&images, &mut lock(&self.swaps).verified);
         let Decided { maps, migrations, kept } = carrier.decided();
         if !dry {
-            let fresh = generation.maps.iter().filter(|map| !kept.contains(&map.id()));
-            fresh.for_each(|map| map.populate());
+            build::populate(&images, |map| !kept.contains(&map.id()));
         }
         let plan = Plan {
             from: current.number,

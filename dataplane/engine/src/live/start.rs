@@ -146,7 +146,7 @@ pub(super) fn start(desired: Desired, options: StartOptions) -> Result<Arc<Live>
             ..build::Options::default()
         },
     )?;
-    built.generation.maps.iter().for_each(|map| map.populate());
+    build::populate(&built.images, |_| true);
     let routes = LiveRoutes::new(Routes::new(options.seed), cores.len());
     follow(&routes, &config, &built.generation.ports)?;
     let umem = Umem::new(frames(&config, &*options.opener, cores.len()), chunk(&config))?;
