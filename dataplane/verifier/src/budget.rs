@@ -53,6 +53,11 @@ impl Rule {
     pub(crate) fn is_budget(self) -> bool {
         matches!(self, Rule::TooLarge | Rule::TooMuchMemory | Rule::TooSlow)
     }
+
+    /// Whether the walk that it ended would have gone on for very long, or for ever.
+    pub fn is_endless(self) -> bool {
+        self.is_budget() || matches!(self, Rule::TooManyBranches | Rule::InfiniteLoop)
+    }
 }
 
 impl Explorer<'_> {

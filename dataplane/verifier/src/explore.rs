@@ -95,6 +95,8 @@ pub(crate) struct Explorer<'a> {
     pub(crate) lints: Vec<Lint>,
     /// The slots of the path being walked, from the entry: where a refused value came from.
     pub(crate) trail: Vec<u32>,
+    /// The first refusal, where the walk goes on.
+    pub(crate) refused: Option<Box<Reject>>,
     pending: Vec<Pending>,
     /// What their states take at most.
     pub(crate) pending_bytes: u64,
@@ -131,6 +133,7 @@ impl<'a> Explorer<'a> {
             log: Log::default(),
             lints: Vec::new(),
             trail: Vec::new(),
+            refused: None,
             pending: Vec::new(),
             pending_bytes: 0,
             deadline,
@@ -150,7 +153,13 @@ impl<'a> Explorer<'a> {
             if self.options.log_level > 0 {
                 self.log.path(self.program, self.slot, from, &self.state);
             }
-            self.walk_path()?;
+            match self.walk_path() {
+                Err(refused) if self.options.to_the_end && !refused.rule.is_endless() => {
+                    self.refused.get_or_insert(refused);
+                    self.seen.path_ends();
+                }
+                walked => walked?,
+            }
             let Some(next) = self.pending.pop() else {
                 return Ok(());
             };

@@ -89,6 +89,9 @@ pub struct Options {
     /// Forgets what looks as if it did not matter, so that more states are alike, and walks with everything kept
     /// only if that fails. Without it there is only the second walk, which is nearest to the kernel's.
     pub forget: bool,
+    /// Goes on with the other ways when one is refused, but for a loop without end, and answers with the first
+    /// refusal. What another walk comes to before it finds a fault is then among what this one walked.
+    pub to_the_end: bool,
     /// Keeps the states of every instruction, for checking runs against them.
     pub record_states: bool,
     /// 0: no log; 1: the states at branches; 2: the state at every instruction.
@@ -106,6 +109,7 @@ impl Default for Options {
         Self {
             prune: true,
             forget: true,
+            to_the_end: false,
             record_states: false,
             log_level: 0,
             insns_max: 1_000_000,
@@ -159,6 +163,7 @@ fn prove(program: &Program, options: &Options) -> Result<Proof, Box<Reject>> {
 fn walk(ground: &Ground<'_>, careful: bool) -> Result<Proof, Box<Reject>> {
     let mut explorer = Explorer::new(ground, careful);
     let walked = explorer.run().and_then(|()| explorer.run_others());
+    let walked = walked.and_then(|()| explorer.refused.take().map_or(Ok(()), Err));
     let stats = explorer.stats();
     let mut log = std::mem::take(&mut explorer.log);
     if ground.options.log_level > 0 {
