@@ -451,11 +451,12 @@ impl Explorer<'_> {
         let (from, to) = self.check_stack(touch.base, pointer, touch.off, bytes, Direction::Read)?;
         self.check_no_object(None, frame, from, to)?;
         self.note_stack_read(frame, from, to);
-        if pointer.var.as_constant().is_some() {
+        let known = pointer.var.as_constant().is_some();
+        if known {
             self.link_fill(frame, from, bytes);
         }
         let stack = &self.state.frames[usize::from(frame)].stack;
-        if pointer.var.as_constant().is_some() {
+        if known {
             return match stack.read(from, bytes) {
                 Ok(Value::Number(number)) if number.range.is_unknown() && bytes < 8 => {
                     Ok(Value::ranged(Scalar::from_load(touch.size, false)))

@@ -164,7 +164,7 @@ impl Explorer<'_> {
     pub(crate) fn put_made(&mut self, call: &Call) {
         let Some(Made { place, thing }) = call.made else { return };
         // Numbered in the kernel's order, since messages name references by number.
-        let of_dynptr = if matches!(thing, Thing::Dynptr(_)) { self.new_id() } else { 0 };
+        let first = matches!(thing, Thing::Dynptr(_)).then(|| self.new_id());
         let (words, reference) = match thing {
             Thing::Iterator { .. } => (ITERATOR_WORDS, self.acquire()),
             // A clone holds on to what it is cloned from.
@@ -174,7 +174,7 @@ impl Explorer<'_> {
             },
             Thing::Dynptr(View::Memory | View::Skb | View::Xdp | View::Any) => (DYNPTR_WORDS, 0),
         };
-        let id = if of_dynptr == 0 { self.new_id() } else { of_dynptr };
+        let id = first.unwrap_or_else(|| self.new_id());
         let object = Object { thing, word: 0, id, reference };
         let frame = &mut self.state.frames[usize::from(place.frame)];
         Rc::make_mut(frame).stack.place(place.off, words, object);
