@@ -27,9 +27,9 @@ pub fn crashes_kernel(program: &Program) -> bool {
         && waits_long(program)
 }
 
-/// Whether a walk that forgets nothing takes too many instructions over all ways, or none is possible. The fork makes
-/// a loop's turns differ that are the same to us, so that one without an end is not refused before (near-miss
-/// 1200323912).
+/// Whether a walk that forgets nothing takes too many instructions over all ways, or none is possible. The fork may make
+/// a loop's turns differ that are the same to us, so that one without an end goes on there (near-miss 1200323912, as
+/// far as the registers of a crash tell).
 fn waits_long(program: &Program) -> bool {
     let insns_max = WAITING_MAX / FARTHER;
     let options = Options { forget: false, to_the_end: true, insns_max, ..Options::default() };
